@@ -1,0 +1,15 @@
+"""Fused, compiled kernels for losses and their gradients, and L1 models fitted on them.
+
+>>> import fastloss as fl
+>>> loss = fl.BinaryCrossEntropy(from_logits=True)
+>>> value, gradient = loss.value_and_grad([1, 0], [0.0, 0.0])
+>>> round(value, 6), gradient.tolist()
+(0.693147, [-0.25, 0.25])
+"""
+
+from fastloss import likelihood
+from fastloss._runtime import get_num_threads, set_num_threads
+from fastloss._version import __version__
+from fastloss.functional import binary_cross_entropy, huber, mae, mse, poisson_nll, quantile_loss, rmse
+from fastloss.losses import *  # every class that losses.__all__ names
+from fastloss.penalties import L1, L2, ElasticNet

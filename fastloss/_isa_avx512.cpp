@@ -1,0 +1,3 @@
+#include "_isa.hpp"
+
+FASTLOSS_ISA_MODULE(_isa_avx512)

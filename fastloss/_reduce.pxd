@@ -1,0 +1,6 @@
+from fastloss._runtime cimport fastloss_kernel
+
+
+cdef class BlockLoss:
+    cdef fastloss_kernel kernel
+    cdef double *parameters

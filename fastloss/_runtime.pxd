@@ -1,0 +1,65 @@
+"""The C interface of the layers: block kernels, the table of the chosen instruction set, the number of threads."""
+
+from libc.stdint cimport int32_t, int64_t
+
+
+cdef extern from "simd/kernel.h" nogil:
+    enum:
+        FASTLOSS_KERNEL_VERSION
+        FASTLOSS_BAD_LABEL
+        FASTLOSS_BAD_PREDICTION
+        FASTLOSS_BAD_WEIGHT
+    ctypedef double (*fastloss_block_f32)(
+        const double *params, int64_t n, int64_t k, const float *y, const float *z, const float *weight,
+        double scale, float *value, float *gradient, float *hessian, int32_t *status) noexcept nogil
+    ctypedef double (*fastloss_block_f64)(
+        const double *params, int64_t n, int64_t k, const double *y, const double *z, const double *weight,
+        double scale, double *value, double *gradient, double *hessian, int32_t *status) noexcept nogil
+    ctypedef struct fastloss_kernel:
+        int32_t version
+        int32_t label_width
+        int64_t outputs
+        int64_t n_params
+        const double *params
+        fastloss_block_f32 f32
+        fastloss_block_f64 f64
+
+
+cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
+    struct LossEntry:
+        const char *name
+        int32_t label_width
+        int64_t outputs
+        fastloss_block_f32 f32
+        fastloss_block_f64 f64
+    cppclass Operations_f32:
+        double (*sum_weights)(int64_t n, const float *weight, int32_t *status) noexcept nogil
+        void (*dot_rows)(const float *x, int64_t stride, int64_t n, int64_t p, const float *w, float *z) noexcept nogil
+        void (*add_rows)(const float *x, int64_t stride, int64_t n, int64_t p, const float *r, double *g) noexcept nogil
+        void (**gather)(const char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
+                        int64_t start, int64_t count, float *out) noexcept nogil
+        void (*scatter)(const float *src, char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
+                        int64_t start, int64_t count) noexcept nogil
+        void (*stream)(const float *src, float *to, int64_t n) noexcept nogil
+        void (**vmath)(int64_t n, const float *x, float *out) noexcept nogil
+    cppclass Operations_f64:
+        double (*sum_weights)(int64_t n, const double *weight, int32_t *status) noexcept nogil
+        void (*dot_rows)(const double *x, int64_t stride, int64_t n, int64_t p, const double *w, double *z) noexcept nogil
+        void (*add_rows)(const double *x, int64_t stride, int64_t n, int64_t p, const double *r, double *g) noexcept nogil
+        void (**gather)(const char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
+                        int64_t start, int64_t count, double *out) noexcept nogil
+        void (*scatter)(const double *src, char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
+                        int64_t start, int64_t count) noexcept nogil
+        void (*stream)(const double *src, double *to, int64_t n) noexcept nogil
+        void (**vmath)(int64_t n, const double *x, double *out) noexcept nogil
+    cppclass Table:
+        int32_t n_losses
+        const LossEntry *losses
+        Operations_f32 f32
+        Operations_f64 f64
+        void (*stream_fence)() noexcept nogil
+
+
+cdef const Table *table() noexcept nogil
+cdef int resolve_threads(object n_threads) except -1
+cdef void entering_parallel() noexcept nogil

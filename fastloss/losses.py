@@ -1,0 +1,278 @@
+"""The losses: small immutable objects over the compiled kernels.
+
+A class here says what its kernel is called, which parameters it takes, and what the words for its domain are. Its
+arithmetic stands in ``simd/losses.hpp``. Methods common to all losses are inherited from ``_reduce.BlockLoss``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastloss._reduce import BlockLoss
+
+__all__ = [
+    "AbsoluteError",
+    "BinaryCrossEntropy",
+    "Huber",
+    "Loss",
+    "Poisson",
+    "Quantile",
+    "SquaredError",
+]
+
+#: Every loss class of the package by the name of its class; tests, benchmarks and docs run over it.
+REGISTRY: dict[str, type[Loss]] = {}
+
+
+class Loss(BlockLoss):
+    """Base class of all losses: immutable, compared and hashed by class and parameters, safe to pickle and to share."""
+
+    label_domain: ClassVar[str] = "numbers, not NaN"
+    prediction_domain: ClassVar[str] = "real numbers"
+    #: The largest second derivative: what step sizes are taken from. None where there is none.
+    curvature_bound: float | None = None
+
+    _parameters: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__ == __name__:
+            REGISTRY[cls.__name__] = cls
+
+    def _setup(self, kernel: str, values: Sequence[float], **parameters: Any) -> None:
+        """Bind the kernel with its C parameters, and remember the parameters of the constructor."""
+        self._bind(kernel, values)
+        object.__setattr__(self, "_parameters", parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and name in self._parameters:
+            return self._parameters[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable; make a new one with another {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._parameters.items())})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._parameters == other._parameters  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self._parameters.items()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self._parameters)
+
+    def conjugate(self, y_true: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Convex conjugate of each sample's loss, sup over z of u z - loss(y, z); inf outside its domain.
+
+        Parameters
+        ----------
+        y_true, u : ndarray of shape (n,)
+            Labels and dual variables; the domain of ``u`` holds every value of the gradient.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+
+        Raises
+        ------
+        TypeError
+            If the conjugate of this loss is not known here: duality gaps then are not either.
+        """
+        raise TypeError(f"{self!r} has no conjugate here, so that a duality gap is not known")
+
+
+def _rebuild(cls: type[Loss], parameters: dict[str, Any]) -> Loss:
+    return cls(**parameters)
+
+
+def _number(name: str, value: Any, low: float, high: float, ends: str = "()") -> float:
+    """`value` as a float inside the interval, or an error that names it."""
+    if isinstance(value, bool | np.bool_ | str) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    number = float(value)
+    above = number >= low if ends[0] == "[" else number > low
+    below = number <= high if ends[1] == "]" else number < high
+    if not (above and below):
+        raise ValueError(f"{name} must be in {ends[0]}{low:g}, {high:g}{ends[1]}, got {number:g}")
+    return number
+
+
+class SquaredError(Loss):
+    """Squared error, (y - p)^2 without 1/2: its mean is the mean squared error.
+
+    The value is taken in float64 for float32 as well, so that residuals of 1e20 do not overflow.
+    """
+
+    curvature_bound = 2.0
+
+    def __init__(self) -> None:
+        self._setup("squared_error", ())
+
+    def conjugate(self, y_true: np.ndarray, u: np.ndarray) -> np.ndarray:  # noqa: D102
+        return u * y_true + u * u / 4
+
+
+class AbsoluteError(Loss):
+    """Absolute error, abs(y - p). At y = p the gradient is 0, a subgradient."""
+
+    def __init__(self) -> None:
+        self._setup("absolute_error", ())
+
+
+class Huber(Loss):
+    """Huber's loss of r = p - y: r^2 / 2 where abs(r) <= delta, delta (abs(r) - delta / 2) outside.
+
+    Parameters
+    ----------
+    delta : float
+        Where the loss turns from quadratic to linear; > 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``delta`` is not a positive number.
+
+    References
+    ----------
+    P. J. Huber (1964), "Robust estimation of a location parameter", Annals of Mathematical Statistics 35(1).
+    """
+
+    curvature_bound = 1.0
+
+    def __init__(self, delta: float = 1.0) -> None:
+        delta = _number("delta", delta, 0, math.inf)
+        self._setup("huber", (delta,), delta=delta)
+
+    def conjugate(self, y_true: np.ndarray, u: np.ndarray) -> np.ndarray:  # noqa: D102
+        # The gradient of a float32 pass may miss delta by its own rounding.
+        inside = np.abs(u) <= self.delta * (1 + 1e-6)
+        return np.where(inside, u * y_true + u * u / 2, np.inf)
+
+
+class Quantile(Loss):
+    """Pinball loss of u = y - p: q u where u >= 0, (q - 1) u where u < 0; minimised by the q-quantile.
+
+    At u = 0 the gradient is 0, a subgradient for every q.
+
+    Parameters
+    ----------
+    q : float
+        The quantile, in (0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``q`` is not a number in (0, 1).
+
+    References
+    ----------
+    R. Koenker and G. Bassett (1978), "Regression quantiles", Econometrica 46(1).
+    """
+
+    def __init__(self, q: float = 0.5) -> None:
+        q = _number("q", q, 0, 1)
+        self._setup("quantile", (q,), q=q)
+
+
+class BinaryCrossEntropy(Loss):
+    """Binary cross-entropy, -[y log p + (1 - y) log(1 - p)], for labels (probabilities) y in [0, 1].
+
+    Parameters
+    ----------
+    from_logits : bool
+        Whether predictions are logits z, p = 1 / (1 + exp(-z)), or probabilities p in [0, 1].
+    eps : float
+        Probabilities are clipped to [eps, 1 - eps]; in [0, 0.5). Where 1 - eps rounds to 1, as for the default in
+        float32, the upper end is the largest number below 1. Value and gradient come from the same clipped value:
+        outside the clip the loss is constant and its gradient is exactly 0, on its ends it is that of the inside.
+        Unused with logits.
+    label_smoothing : float
+        s in [0, 1]: labels become y (1 - s) + s / 2.
+    pos_weight : float
+        Multiplies the term of y (after smoothing); >= 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not what it may be.
+
+    Notes
+    -----
+    With logits the loss is log1p(exp(-abs(z))) plus a non-negative linear term, which never cancels, and the gradient for
+    y = 1 is -sigmoid(-z), not sigmoid(z) - 1: both keep full relative precision over the whole range.
+    """
+
+    label_domain = "numbers in [0, 1]"
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        eps: float = 1e-15,
+        label_smoothing: float = 0.0,
+        pos_weight: float = 1.0,
+    ) -> None:
+        if not isinstance(from_logits, bool | np.bool_):
+            raise TypeError(f"from_logits must be True or False, got {from_logits!r}")
+        eps = _number("eps", eps, 0, 0.5, "[)")
+        label_smoothing = _number("label_smoothing", label_smoothing, 0, 1, "[]")
+        pos_weight = _number("pos_weight", pos_weight, 0, math.inf, "[)")
+        self._setup(
+            "binary_cross_entropy_logits" if from_logits else "binary_cross_entropy_probabilities",
+            (label_smoothing, pos_weight, eps),
+            from_logits=bool(from_logits),
+            eps=eps,
+            label_smoothing=label_smoothing,
+            pos_weight=pos_weight,
+        )
+
+    @property
+    def prediction_domain(self) -> str:  # type: ignore[override]
+        return "logits" if self.from_logits else "probabilities in [0, 1]"
+
+    @property
+    def curvature_bound(self) -> float | None:  # type: ignore[override]
+        return 0.25 * max(1.0, self.pos_weight) if self.from_logits else None
+
+    def _targets(self, y_true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The weights of -log p and -log(1 - p)."""
+        s = self.label_smoothing
+        return self.pos_weight * (y_true * (1 - s) + s / 2), (1 - y_true) * (1 - s) + s / 2
+
+    def conjugate(self, y_true: np.ndarray, u: np.ndarray) -> np.ndarray:  # noqa: D102
+        if not self.from_logits:
+            return super().conjugate(y_true, u)
+        # With t = (u + a) / (a + b): (a + b) [t log t + (1 - t) log(1 - t)].
+        a, b = self._targets(y_true)
+        up, down = u + a, b - u
+        slack = 1e-6 * (a + b)  # the gradient of a float32 pass may leave [-a, b] by its rounding
+        up = np.where((up < 0) & (up >= -slack), 0.0, up)
+        down = np.where((down < 0) & (down >= -slack), 0.0, down)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(up == 0, 0.0, up * np.log(up / (a + b))) + np.where(
+                down == 0, 0.0, down * np.log(down / (a + b))
+            )
+        return np.where((up < 0) | (down < 0), np.inf, terms)
+
+
+class Poisson(Loss):
+    """Poisson loss, exp(z) - y z, of the log z of the mean; labels y >= 0. The constant log(y!) is left out."""
+
+    label_domain = "finite numbers >= 0"
+
+    def __init__(self) -> None:
+        self._setup("poisson", ())
+
+    def conjugate(self, y_true: np.ndarray, u: np.ndarray) -> np.ndarray:  # noqa: D102
+        v = u + y_true
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(v < 0, np.inf, np.where(v == 0, 0.0, v * np.log(v) - v))

@@ -1,0 +1,107 @@
+// Moves blocks between arrays of any layout and contiguous scratch: what lets kernels see contiguous blocks only.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "vmath.hpp"
+#if defined(__SSE2__) || defined(_M_X64)
+#include <emmintrin.h>
+#endif
+
+namespace fastloss {
+
+// The dtypes that gather converts, in this order.
+#define FASTLOSS_DTYPES(DTYPE) \
+    DTYPE(float)               \
+    DTYPE(double)              \
+    DTYPE(int8_t)              \
+    DTYPE(int16_t)             \
+    DTYPE(int32_t)             \
+    DTYPE(int64_t)             \
+    DTYPE(uint8_t)             \
+    DTYPE(uint16_t)            \
+    DTYPE(uint32_t)            \
+    DTYPE(uint64_t)
+
+// Calls run(offset in bytes, stride in bytes, count) for each run along the last axis, of the elements `start` to
+// `start + count` in C order of an array of the given shape and strides.
+template <class Run>
+FASTLOSS_INLINE void each_run(int ndim, const ptrdiff_t* shape, const ptrdiff_t* strides, int64_t start, int64_t count,
+                              Run run) {
+    while (count > 0) {
+        int64_t rest = start, offset = 0;
+        for (int axis = ndim - 1; axis >= 0; --axis) {
+            offset += rest % shape[axis] * strides[axis];
+            rest /= shape[axis];
+        }
+        const int64_t last = ndim ? shape[ndim - 1] : 1;
+        int64_t length = last - start % last;
+        length = length < count ? length : count;
+        run(offset, ndim ? strides[ndim - 1] : 0, length);
+        start += length;
+        count -= length;
+    }
+}
+
+// memcpy in place of dereferencing: elements may be unaligned.
+template <class From, class To>
+static void gather(const char* data, int ndim, const ptrdiff_t* shape, const ptrdiff_t* strides, int64_t start,
+                   int64_t count, To* out) {
+    each_run(ndim, shape, strides, start, count, [&](int64_t offset, ptrdiff_t stride, int64_t length) {
+        const char* from = data + offset;
+        From x;
+        if (stride == ptrdiff_t(sizeof(From))) {
+            for (int64_t i = 0; i < length; ++i) {
+                std::memcpy(&x, from + i * ptrdiff_t(sizeof(From)), sizeof x);
+                out[i] = To(x);
+            }
+        } else {
+            for (int64_t i = 0; i < length; ++i) {
+                std::memcpy(&x, from + i * stride, sizeof x);
+                out[i] = To(x);
+            }
+        }
+        out += length;
+    });
+}
+
+template <class T>
+static void scatter(const T* from, char* data, int ndim, const ptrdiff_t* shape, const ptrdiff_t* strides,
+                    int64_t start, int64_t count) {
+    each_run(ndim, shape, strides, start, count, [&](int64_t offset, ptrdiff_t stride, int64_t length) {
+        for (int64_t i = 0; i < length; ++i) std::memcpy(data + offset + i * stride, from + i, sizeof(T));
+        from += length;
+    });
+}
+
+// Copies to memory past the caches. An ordinary store first reads the line it is about to overwrite; for an output
+// that no cache will hold, that is a quarter of the traffic of a loss with two inputs.
+template <class T>
+static void stream(const T* from, T* to, int64_t n) {
+#if defined(__SSE2__) || defined(_M_X64)
+    constexpr int64_t lanes = 16 / sizeof(T);
+    int64_t i = 0;
+    while (i < n && (reinterpret_cast<uintptr_t>(to + i) & 63)) {
+        to[i] = from[i];
+        ++i;
+    }
+    // Whole cache lines, so that the write-combining buffers are flushed full.
+    for (; i + 4 * lanes <= n; i += 4 * lanes)
+        for (int64_t part = 0; part < 4; ++part)
+            _mm_stream_si128(reinterpret_cast<__m128i*>(to + i + part * lanes),
+                             _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i + part * lanes)));
+    for (; i < n; ++i) to[i] = from[i];
+#else
+    std::memcpy(to, from, size_t(n) * sizeof(T));
+#endif
+}
+
+// Makes streamed stores visible to other threads; once at the end of a thread's share.
+static inline void stream_fence() {
+#if defined(__SSE2__) || defined(_M_X64)
+    _mm_sfence();
+#endif
+}
+
+}  // namespace fastloss

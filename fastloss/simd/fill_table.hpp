@@ -1,0 +1,40 @@
+// Fills the table of table.hpp. A source file that includes this one and is compiled with the flags of an instruction
+// set has made that instruction set's table.
+#pragma once
+#include "blocks.hpp"
+#include "copy.hpp"
+#include "dense.hpp"
+#include "table.hpp"
+
+namespace fastloss {
+
+template <class T, T (*function)(T)>
+static void map(int64_t n, const T* x, T* out) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) out[i] = function(x[i]);
+}
+
+template <class T>
+static Operations<T> operations() {
+#define FASTLOSS_GATHER(From) gather<From, T>,
+    return {sum_weights<T>,
+            dot_rows<T>,
+            add_rows<T>,
+            {FASTLOSS_DTYPES(FASTLOSS_GATHER)},
+            scatter<T>,
+            stream<T>,
+            {map<T, vmath::exp<T>>, map<T, vmath::log<T>>, map<T, vmath::log1p<T>>, map<T, vmath::sigmoid<T>>}};
+#undef FASTLOSS_GATHER
+}
+
+static const Table* table() {
+#define FASTLOSS_ENTRY(name, Loss, label_width, outputs) \
+    {name, label_width, outputs, scalar_block<float, Loss<float>>, scalar_block<double, Loss<double>>},
+    static const LossEntry losses[] = {FASTLOSS_LOSSES(FASTLOSS_ENTRY)};
+#undef FASTLOSS_ENTRY
+    static const Table table = {int32_t(sizeof losses / sizeof *losses), losses, operations<float>(),
+                                operations<double>(), stream_fence};
+    return &table;
+}
+
+}  // namespace fastloss

@@ -1,0 +1,40 @@
+/* The interface between a loss and everything that uses one: C, versioned, public.
+ *
+ * A block kernel takes a contiguous block of n samples and returns their weighted loss
+ *     sum_i weight[i] * loss(y[i], z[i])
+ * accumulated in double, whatever the dtype of the arrays. Where the pointers are not NULL it also writes
+ *     value[i]    = weight[i] * loss(y[i], z[i])
+ *     gradient[i] = scale * weight[i] * d loss / dz
+ *     hessian[i]  = scale * weight[i] * d^2 loss / dz^2 (its diagonal, where a sample has several outputs)
+ * n is the number of samples and k the number of outputs of each: z, gradient and hessian hold n * k numbers in C
+ * order; value and weight hold n; y holds n or n * k, as `label_width` of the kernel says. weight may be NULL (all 1).
+ * A sample of weight 0 contributes exactly 0 to everything, even where its loss is not finite. gradient may be z or y
+ * itself (in place); otherwise no two arrays overlap. Arguments outside the domain set bits of *status, which the
+ * caller cleared, and never make the kernel read or write elsewhere. A kernel never blocks, allocates or throws.
+ */
+#ifndef FASTLOSS_KERNEL_H
+#define FASTLOSS_KERNEL_H
+#include <stdint.h>
+
+#define FASTLOSS_KERNEL_VERSION 1
+
+enum { FASTLOSS_BAD_LABEL = 1, FASTLOSS_BAD_PREDICTION = 2, FASTLOSS_BAD_WEIGHT = 4 };
+
+typedef double (*fastloss_block_f32)(const double *params, int64_t n, int64_t k, const float *y, const float *z,
+                                     const float *weight, double scale, float *value, float *gradient, float *hessian,
+                                     int32_t *status);
+typedef double (*fastloss_block_f64)(const double *params, int64_t n, int64_t k, const double *y, const double *z,
+                                     const double *weight, double scale, double *value, double *gradient,
+                                     double *hessian, int32_t *status);
+
+typedef struct {
+    int32_t version;      /* FASTLOSS_KERNEL_VERSION */
+    int32_t label_width;  /* numbers of y a sample: 1, or 0 for k of them */
+    int64_t outputs;      /* numbers of z a sample: 1, or 0 for any k */
+    int64_t n_params;
+    const double *params; /* handed to the block functions; they outlive the kernel */
+    fastloss_block_f32 f32;
+    fastloss_block_f64 f64;
+} fastloss_kernel;
+
+#endif

@@ -1,0 +1,177 @@
+// The scalar mathematics of every loss, written once.
+//
+// A loss is a struct template over the dtype T, made from its parameters, with
+//     bool label_ok(T y)        whether y is in the domain; NaN never is
+//     bool prediction_ok(T z)   whether z is; a NaN z always passes, and flows through to the results
+//     Point<T> at(T y, T z)     value, gradient and second derivative with respect to z
+// All branch-free: selects between numbers that are computed anyway, so that compilers vectorise. What a caller does
+// not ask for is dropped as dead code. The list at the end is what the rest of the library sees.
+#pragma once
+#include "vmath.hpp"
+
+namespace fastloss {
+
+// The value is double for float32 too: (1e20f)^2 is finite there, and sums are taken in double anyway.
+template <class T>
+struct Point {
+    double value;
+    T gradient, hessian;
+};
+
+template <class T>
+FASTLOSS_INLINE bool is_number(T x) {
+    return x == x;
+}
+
+// The constant c, unless x is NaN: then NaN.
+template <class T>
+FASTLOSS_INLINE T unless_nan(T x, T c) {
+    return is_number(x) ? c : x;
+}
+
+// (y - z)^2, without 1/2.
+template <class T>
+struct SquaredError {
+    explicit SquaredError(const double*) {}
+    bool label_ok(T y) const { return is_number(y); }
+    bool prediction_ok(T) const { return true; }
+    Point<T> at(T y, T z) const {
+        const T r = z - y;
+        return {double(r) * double(r), 2 * r, T(2)};
+    }
+};
+
+// |y - z|; at y = z the gradient is the subgradient 0. The second derivative is 0 wherever it exists.
+template <class T>
+struct AbsoluteError {
+    explicit AbsoluteError(const double*) {}
+    bool label_ok(T y) const { return is_number(y); }
+    bool prediction_ok(T) const { return true; }
+    Point<T> at(T y, T z) const {
+        const T r = z - y;
+        return {double(vmath::abs(r)), r > 0 ? T(1) : (r < 0 ? T(-1) : r), unless_nan(r, T(0))};
+    }
+};
+
+// r = z - y: r^2 / 2 where |r| <= delta, delta (|r| - delta / 2) outside. Huber (1964).
+template <class T>
+struct Huber {
+    T delta;
+    explicit Huber(const double* params) : delta(T(params[0])) {}
+    bool label_ok(T y) const { return is_number(y); }
+    bool prediction_ok(T) const { return true; }
+    Point<T> at(T y, T z) const {
+        const T r = z - y;
+        const T clipped = r > delta ? delta : (r < -delta ? -delta : r);
+        const double c = clipped;
+        // c (r - c / 2) is both branches in one.
+        return {c * (double(r) - 0.5 * c), clipped, clipped == r ? T(1) : unless_nan(r, T(0))};
+    }
+};
+
+// Pinball loss, u = y - z: q u where u >= 0, (q - 1) u where u < 0; at u = 0 the gradient is the subgradient 0.
+// Koenker and Bassett (1978).
+template <class T>
+struct Quantile {
+    T q;
+    explicit Quantile(const double* params) : q(T(params[0])) {}
+    bool label_ok(T y) const { return is_number(y); }
+    bool prediction_ok(T) const { return true; }
+    Point<T> at(T y, T z) const {
+        const T u = y - z;
+        const T slope = u < 0 ? q - 1 : q;
+        return {double(u) * double(slope), u == 0 ? T(0) : unless_nan(u, -slope), unless_nan(u, T(0))};
+    }
+};
+
+// exp(z) - y z: Poisson deviance without its constants, z the log of the mean; y >= 0.
+template <class T>
+struct Poisson {
+    explicit Poisson(const double*) {}
+    bool label_ok(T y) const { return y >= 0 && y < std::numeric_limits<T>::infinity(); }
+    bool prediction_ok(T) const { return true; }
+    Point<T> at(T y, T z) const {
+        const T mean = vmath::exp(z);
+        const bool infinite = mean == std::numeric_limits<T>::infinity();  // inf - inf must stay inf
+        const double linear = y == 0 || infinite ? 0.0 : double(y) * double(z);
+        return {double(mean) - linear, mean - y, mean};
+    }
+};
+
+// The two weights of binary cross-entropy, positive(y) * -log p - negative(y) * log(1 - p), for labels in [0, 1]:
+// y is smoothed towards 1/2, then the positive part is multiplied by pos_weight.
+template <class T>
+struct BinaryTarget {
+    T keep, half_smoothing, pos_weight;
+    BinaryTarget(double label_smoothing, double pos_weight)
+        : keep(T(1 - label_smoothing)), half_smoothing(T(0.5 * label_smoothing)), pos_weight(T(pos_weight)) {}
+    bool label_ok(T y) const { return y >= 0 && y <= 1; }
+    T positive(T y) const { return pos_weight * (y * keep + half_smoothing); }
+    T negative(T y) const { return (1 - y) * keep + half_smoothing; }
+};
+
+// Binary cross-entropy of the logit z, p = sigmoid(z). With a, b the target's weights,
+//     a softplus(-z) + b softplus(z) = (a + b) log1p(exp(-|z|)) + (z > 0 ? b : a) |z|,
+// sums of non-negative terms: nothing cancels, whatever the label. The gradient is b sigmoid(z) - a sigmoid(-z): for
+// y = 1 it is -sigmoid(-z), to full relative precision, where sigmoid(z) - 1 would cancel.
+template <class T>
+struct BinaryCrossEntropyLogits {
+    BinaryTarget<T> target;
+    explicit BinaryCrossEntropyLogits(const double* params) : target(params[0], params[1]) {}
+    bool label_ok(T y) const { return target.label_ok(y); }
+    bool prediction_ok(T) const { return true; }
+    Point<T> at(T y, T z) const {
+        const T a = target.positive(y), b = target.negative(y);
+        const T magnitude = vmath::abs(z);
+        const T e = vmath::exp_nonpositive(-magnitude);
+        const T large = 1 / (1 + e), small = e * large;  // sigmoid(|z|), sigmoid(-|z|)
+        const T slope = z > 0 ? b : a;
+        const T linear = slope == 0 ? T(0) : slope * magnitude;  // 0 * inf is 0 here
+        const T toward_one = z > 0 ? large : small, toward_zero = z > 0 ? small : large;
+        return {double((a + b) * vmath::log1p_unit(e) + linear), b * toward_one - a * toward_zero,
+                (a + b) * (small * large)};
+    }
+};
+
+// Binary cross-entropy of the probability z, clipped to [eps, 1 - eps]. In float32 1 - eps may round to 1, so the
+// upper end is at most the largest number below 1. Outside the clip the loss is constant and its gradient 0.
+template <class T>
+struct BinaryCrossEntropyProbabilities {
+    BinaryTarget<T> target;
+    T lower, upper;
+    explicit BinaryCrossEntropyProbabilities(const double* params) : target(params[0], params[1]) {
+        using L = std::numeric_limits<T>;
+        const double eps = params[2];
+        const T below_one = 1 - L::epsilon() / 2;
+        lower = eps > 0 && T(eps) == 0 ? L::denorm_min() : T(eps);
+        upper = eps > 0 && T(1 - eps) > below_one ? below_one : T(1 - eps);
+    }
+    bool label_ok(T y) const { return target.label_ok(y); }
+    bool prediction_ok(T z) const { return !(z < 0 || z > 1); }
+    Point<T> at(T y, T z) const {
+        const T a = target.positive(y), b = target.negative(y);
+        const T p = z < lower ? lower : (z > upper ? upper : z);
+        const T q = 1 - p, rest = (1 - q) - p;  // q + rest is 1 - p exactly
+        // 0 * log(0) is 0: a weight of 0 drops its term.
+        const T log_q = q == 0 ? -std::numeric_limits<T>::infinity() : vmath::log_normal(q, rest);
+        const T positive = a == 0 ? T(0) : a * vmath::log(p);
+        const T negative = b == 0 ? T(0) : b * log_q;
+        const T slope_p = a == 0 ? T(0) : a / p, slope_q = b == 0 ? T(0) : b / q;
+        const bool inside = p == z || !is_number(z);
+        const T flow = unless_nan(z, T(0));  // for a NaN whose terms have been dropped
+        return {double(flow - (positive + negative)), inside ? flow + (slope_q - slope_p) : T(0),
+                inside ? flow + ((a == 0 ? T(0) : slope_p / p) + (b == 0 ? T(0) : slope_q / q)) : T(0)};
+    }
+};
+
+// name, struct, numbers of y a sample, outputs a sample: what the tables of kernel.h are filled from.
+#define FASTLOSS_LOSSES(LOSS)                                                         \
+    LOSS("squared_error", SquaredError, 1, 1)                                         \
+    LOSS("absolute_error", AbsoluteError, 1, 1)                                       \
+    LOSS("huber", Huber, 1, 1)                                                        \
+    LOSS("quantile", Quantile, 1, 1)                                                  \
+    LOSS("poisson", Poisson, 1, 1)                                                    \
+    LOSS("binary_cross_entropy_logits", BinaryCrossEntropyLogits, 1, 1)               \
+    LOSS("binary_cross_entropy_probabilities", BinaryCrossEntropyProbabilities, 1, 1)
+
+}  // namespace fastloss

@@ -1,0 +1,45 @@
+// The table of everything that is compiled once for each instruction set: how the Cython modules, compiled for the
+// baseline alone, reach it.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "kernel.h"
+
+namespace fastloss {
+
+struct LossEntry {
+    const char* name;
+    int32_t label_width;
+    int64_t outputs;
+    fastloss_block_f32 f32;
+    fastloss_block_f64 f64;
+};
+
+// What is needed for each dtype.
+template <class T>
+struct Operations {
+    double (*sum_weights)(int64_t n, const T* weight, int32_t* status);
+    void (*dot_rows)(const T* x, int64_t stride, int64_t n, int64_t p, const T* w, T* z);
+    void (*add_rows)(const T* x, int64_t stride, int64_t n, int64_t p, const T* r, double* g);
+    void (*gather[10])(const char* data, int ndim, const ptrdiff_t* shape, const ptrdiff_t* strides, int64_t start,
+                       int64_t count, T* out);
+    void (*scatter)(const T* from, char* data, int ndim, const ptrdiff_t* shape, const ptrdiff_t* strides,
+                    int64_t start, int64_t count);
+    void (*stream)(const T* from, T* to, int64_t n);
+    // exp, log, log1p, sigmoid over n numbers
+    void (*vmath[4])(int64_t n, const T* x, T* out);
+};
+
+using Operations_f32 = Operations<float>;
+using Operations_f64 = Operations<double>;
+
+struct Table {
+    int32_t n_losses;
+    const LossEntry* losses;
+    Operations_f32 f32;
+    Operations_f64 f64;
+    void (*stream_fence)();
+};
+
+}  // namespace fastloss
