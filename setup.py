@@ -26,7 +26,7 @@ if IS_X86:
         ["/arch:AVX512"],
     )
 
-CYTHON_MODULES = ["_runtime", "_arrays", "_reduce"]
+CYTHON_MODULES = ["_runtime", "_arrays", "_reduce", "_linear"]
 
 
 class BuildExtensions(build_ext):

@@ -12,4 +12,6 @@ from fastloss._runtime import get_num_threads, set_num_threads
 from fastloss._version import __version__
 from fastloss.functional import binary_cross_entropy, huber, mae, mse, poisson_nll, quantile_loss, rmse
 from fastloss.losses import *  # every class that losses.__all__ names
+from fastloss.objective import LinearObjective
 from fastloss.penalties import L1, L2, ElasticNet
+from fastloss.solvers import ConvergenceWarning, Result, minimize

@@ -491,7 +491,7 @@ cdef int refuse(BlockLoss loss, const Job *job, int32_t status) except -1:
 cdef str locate(const Job *job, int32_t wanted, const Array *array):
     """Where a one-sample run of the kernel first finds fault."""
     cdef Job probe = job[0]
-    cdef int64_t i
+    cdef int64_t i = 0
     cdef int32_t status = 0
     cdef double[1] number
     probe.value = probe.gradient = probe.hessian = NULL

@@ -33,6 +33,8 @@ class Loss(BlockLoss):
 
     label_domain: ClassVar[str] = "numbers, not NaN"
     prediction_domain: ClassVar[str] = "real numbers"
+    #: Whether the gradient is continuous.
+    smooth: ClassVar[bool] = True
     #: The largest second derivative: what step sizes are taken from. None where there is none.
     curvature_bound: float | None = None
 
@@ -125,6 +127,8 @@ class SquaredError(Loss):
 class AbsoluteError(Loss):
     """Absolute error, abs(y - p). At y = p the gradient is 0, a subgradient."""
 
+    smooth = False
+
     def __init__(self) -> None:
         self._setup("absolute_error", ())
 
@@ -178,6 +182,8 @@ class Quantile(Loss):
     ----------
     R. Koenker and G. Bassett (1978), "Regression quantiles", Econometrica 46(1).
     """
+
+    smooth = False
 
     def __init__(self, q: float = 0.5) -> None:
         q = _number("q", q, 0, 1)

@@ -5,6 +5,7 @@
 // exponent is read and written by shifts; rounding to an integer adds and subtracts a magic number (SSE2 has no
 // round). They need IEEE semantics: never compile them with -ffast-math. Coefficients: docs/remez.py.
 #pragma once
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -81,26 +82,46 @@ struct Constants<float> {
     static constexpr float log_tail[log_terms] = {0x1.55557ap-1f, 0x1.995ec6p-2f, 0x1.31e1f8p-2f};
 };
 
-template <int terms, class T>
-FASTLOSS_INLINE T horner(const T (&c)[terms], T x) {
-    T sum = c[terms - 1];
-    for (int i = terms - 2; i >= 0; --i) sum = sum * x + c[i];
-    return sum;
+template <int exponent, class T>
+FASTLOSS_INLINE T power(T x) {
+    if constexpr (exponent == 1)
+        return x;
+    else
+        return power<exponent / 2>(x) * power<exponent / 2>(x);
 }
 
+constexpr int power_of_two_below(int n) {
+    int power = 1;
+    while (2 * power < n) power *= 2;
+    return power;
+}
+
+// c[0] + c[1] x + ... by Estrin's scheme: a kernel is bound by the latency of its longest chain, and this one's depth is
+// the logarithm of Horner's.
+template <int terms, class T>
+FASTLOSS_INLINE T polynomial(const T* c, T x) {
+    if constexpr (terms == 1) {
+        return c[0];
+    } else {
+        constexpr int half = power_of_two_below(terms);
+        return polynomial<half>(c, x) + polynomial<terms - half>(c + half, x) * power<half>(x);
+    }
+}
+
+// std::fabs and std::copysign are one bit operation each; a select would be two.
 template <class T>
 FASTLOSS_INLINE T abs(T x) {
-    return x < 0 ? -x : x;
+    return std::fabs(x);
 }
 
-// exp(x) = 2^k exp(r), |r| <= ln(2) / 2; returns exp(r), and in `rounded` the number k + magic.
+// exp(x) = 2^k exp(r), |r| <= ln(2) / 2; returns exp(r) - 1, and in `rounded` the number k + magic.
 template <class T>
-FASTLOSS_INLINE T exp_reduced(T x, T& rounded) {
+FASTLOSS_INLINE T expm1_reduced(T x, T& rounded) {
     using C = Constants<T>;
     rounded = x * C::log2e + C::magic;
     const T k = rounded - C::magic;
     const T r = (x - k * C::ln2_hi) - k * C::ln2_lo;
-    return 1 + (r + r * r * horner(C::exp_tail, r));
+    return r + r * r * polynomial<C::exp_terms>(C::exp_tail, r);
 }
 
 // exp(x) for x <= 0 (or NaN). The scaling by 2^k is in two steps, so that a denormal result is rounded once.
@@ -109,9 +130,10 @@ FASTLOSS_INLINE T exp_nonpositive(T x) {
     using C = Constants<T>;
     x = x < C::exp_lowest ? C::exp_lowest : x;
     T rounded;
-    const T y = exp_reduced(x, rounded);
+    const T y = expm1_reduced(x, rounded);
     const auto k = bit_cast<typename C::Unsigned>(rounded);
-    return y * bit_cast<T>((k + (C::bias + C::shift)) << C::mantissa) * C::two_to_minus_shift;
+    const T scale = bit_cast<T>((k + (C::bias + C::shift)) << C::mantissa);
+    return (y * scale + scale) * C::two_to_minus_shift;
 }
 
 template <class T>
@@ -120,21 +142,21 @@ FASTLOSS_INLINE T exp(T x) {
     x = x < C::exp_lowest ? C::exp_lowest : x;
     x = x > C::exp_highest ? C::exp_highest : x;
     T rounded;
-    const T y = exp_reduced(x, rounded);
+    const T y = expm1_reduced(x, rounded);
     const T offset = x < 0 ? T(C::bias + C::shift) : T(C::bias - C::shift);
     const T rest = x < 0 ? C::two_to_minus_shift : C::two_to_shift;
-    return y * bit_cast<T>(bit_cast<typename C::Unsigned>(rounded + offset) << C::mantissa) * rest;
+    const T scale = bit_cast<T>(bit_cast<typename C::Unsigned>(rounded + offset) << C::mantissa);
+    return (y * scale + scale) * rest;
 }
 
-// k ln(2) + log1p(f) for f in [sqrt(1/2) - 1, sqrt(2) - 1], after fdlibm: with s = f / (2 + f),
+// k ln(2) + log1p(f) for f in [sqrt(1/2) - 1, sqrt(2) - 1] and s = f / (2 + f), after fdlibm:
 // log1p(f) = f - (f^2/2 - s (f^2/2 + R(s^2))), which keeps f itself exact.
 template <class T>
-FASTLOSS_INLINE T log1p_reduced(T f, T k) {
+FASTLOSS_INLINE T log1p_reduced(T f, T s, T k) {
     using C = Constants<T>;
     const T half_square = T(0.5) * f * f;
-    const T s = f / (2 + f);
     const T z = s * s;
-    const T tail = z * horner(C::log_tail, z);
+    const T tail = z * polynomial<C::log_terms>(C::log_tail, z);
     return k * C::ln2_hi - ((half_square - (s * (half_square + tail) + k * C::ln2_lo)) - f);
 }
 
@@ -149,7 +171,8 @@ FASTLOSS_INLINE T log_normal(T x, T rest = 0, T log2 = 0) {
     const T m = bit_cast<T>((shifted & U(C::mantissa_mask)) + U(C::sqrt_half));
     // 2^(1 - k), not 2^-k: for the largest x that would leave the range of normal numbers.
     const T scale = bit_cast<T>((U(2 * C::bias + 1) - exponent) << C::mantissa);
-    return log1p_reduced((m - 1) + T(0.5) * rest * scale, k + log2);
+    const T f = (m - 1) + T(0.5) * rest * scale;
+    return log1p_reduced(f, f / (2 + f), k + log2);
 }
 
 // Puts right what log_normal cannot know: 0, negative numbers, infinity, NaN.
@@ -182,7 +205,8 @@ FASTLOSS_INLINE T log1p(T x) {
 template <class T>
 FASTLOSS_INLINE T log1p_unit(T x) {
     const bool upper = x > T(0.41421356237309503);  // sqrt(2) - 1: there 1 + x = 2 (1 + f)
-    return log1p_reduced(upper ? T(0.5) * x - T(0.5) : x, upper ? T(1) : T(0));
+    const T s = (x + (upper ? T(-1) : T(0))) / (x + (upper ? T(3) : T(2)));
+    return log1p_reduced(upper ? T(0.5) * x - T(0.5) : x, s, upper ? T(1) : T(0));
 }
 
 template <class T>

@@ -1,0 +1,136 @@
+"""What a solver returns, and the record it keeps on the way."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from fastloss.objective import LinearObjective
+
+
+class ConvergenceWarning(UserWarning):
+    """A solver stopped before it reached the tolerance."""
+
+
+class Result:
+    """The outcome of a run, under SciPy's names.
+
+    Attributes
+    ----------
+    x : ndarray of shape (size,)
+        The point: coefficients, then the intercept where there is one.
+    fun : float
+        The objective there, penalty included.
+    nit : int
+        Iterations done.
+    success : bool
+        Whether the tolerance was reached.
+    message : str
+        Why the run ended.
+    duality_gap : float
+        A bound on ``fun - minimum``; NaN where none is known.
+    history : dict of str to ndarray
+        One entry each time the stopping rule was looked at: ``"iteration"``, ``"time"`` (seconds since the start),
+        ``"objective"``, ``"duality_gap"`` and ``"support"`` (coefficients that are not 0).
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        self.x: NDArray[np.float64] = fields["x"]
+        self.fun: float = fields["fun"]
+        self.nit: int = fields["nit"]
+        self.success: bool = fields["success"]
+        self.message: str = fields["message"]
+        self.duality_gap: float = fields["duality_gap"]
+        self.history: dict[str, NDArray[Any]] = fields["history"]
+
+    def __repr__(self) -> str:
+        return (
+            f"Result(success={self.success}, message={self.message!r}, fun={self.fun:.10g}, "
+            f"duality_gap={self.duality_gap:.3g}, nit={self.nit}, support={np.count_nonzero(self.x)} of {self.x.size})"
+        )
+
+
+class Monitor:
+    """Keeps a run's record, prints its progress, calls the user back and decides when it may stop."""
+
+    def __init__(
+        self,
+        obj: LinearObjective,
+        solver: str,
+        tol: float,
+        callback: Callable[[Result], object] | None,
+        verbose: bool,
+    ) -> None:
+        if isinstance(tol, bool | str) or not hasattr(tol, "__float__"):
+            raise TypeError(f"tol must be a number, got {tol!r}")
+        if not tol >= 0:
+            raise ValueError(f"tol must be >= 0, got {tol!r}")
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable, got {callback!r}")
+        self.obj, self.solver, self.callback, self.verbose = obj, solver, callback, verbose
+        self.start = time.perf_counter()
+        self.threshold = tol * obj.value(np.zeros(obj.size)) if obj.has_duality_gap else float(tol)
+        self.records: list[tuple[int, float, float, float, int]] = []
+        self.message = ""
+        if verbose:
+            print(f"{solver}: {obj.n_samples} samples, {obj.n_features} features; gap wanted {self.threshold:.3g}")
+            print(f"{'iteration':>9} {'seconds':>9} {'objective':>16} {'gap':>10} {'support':>8}")
+
+    def look(self, x: NDArray[np.float64], iteration: int, stationarity: float) -> bool:
+        """Record the point; whether the run is over. `stationarity` decides where there is no duality gap."""
+        fun = self.obj.objective(x)
+        known = self.obj.has_duality_gap
+        gap = self.obj.duality_gap(x) if known else float("nan")
+        support = int(np.count_nonzero(x[: self.obj.n_features]))
+        self.records.append((iteration, time.perf_counter() - self.start, fun, gap, support))
+        if self.verbose:
+            print(f"{iteration:>9} {self.records[-1][1]:>9.3f} {fun:>16.10g} {gap:>10.3g} {support:>8}", flush=True)
+        reached = (gap if known else stationarity) <= self.threshold
+        if reached:
+            self.message = "the duality gap reached the tolerance" if known else "the gradient reached the tolerance"
+        elif not np.isfinite(fun):
+            self.message = "the objective is not finite"
+        if self.callback is not None:
+            try:
+                self.callback(self.result(x, iteration, reached))
+            except StopIteration:
+                self.message = self.message or "the callback asked to stop"
+        return bool(self.message)
+
+    def result(self, x: NDArray[np.float64], iteration: int, success: bool) -> Result:
+        """The record so far as a `Result`."""
+        names = ("iteration", "time", "objective", "duality_gap", "support")
+        history = {name: np.array(column) for name, column in zip(names, zip(*self.records, strict=True), strict=True)}
+        return Result(
+            x=x.copy(),
+            fun=self.records[-1][2],
+            nit=iteration,
+            success=success,
+            message=self.message or "running",
+            duality_gap=self.records[-1][3],
+            history=history,
+        )
+
+    def finish(self, x: NDArray[np.float64], iteration: int) -> Result:
+        """The final `Result`, with a warning where the tolerance was not reached."""
+        success = "reached the tolerance" in self.message
+        self.message = self.message or f"stopped after {iteration} iterations, before the tolerance was reached"
+        result = self.result(x, iteration, success)
+        if self.verbose:
+            print(f"{self.solver}: {result.message}")
+        if not success:
+            warnings.warn(
+                f"{self.solver}: {result.message}; duality gap {result.duality_gap:.3g}, wanted {self.threshold:.3g}. "
+                "Raise max_iter or tol, or scale the columns of X.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return result
