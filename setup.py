@@ -26,6 +26,9 @@ if IS_X86:
         ["/arch:AVX512"],
     )
 
+if "FASTLOSS_ISAS" in os.environ:  # build only these: for a quick trial
+    INSTRUCTION_SETS = {name: INSTRUCTION_SETS[name] for name in os.environ["FASTLOSS_ISAS"].split(",")}
+
 CYTHON_MODULES = ["_runtime", "_arrays", "_reduce", "_linear"]
 
 
@@ -45,13 +48,15 @@ class BuildExtensions(build_ext):
                 extension.extra_compile_args += openmp[0]
                 extension.extra_link_args += openmp[1]
             if sanitize:
-                flags = [f"-fsanitize={sanitize}", "-fno-omit-frame-pointer", "-g"]
+                flags = [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
                 extension.extra_compile_args += flags
                 extension.extra_link_args += flags
         super().build_extensions()
 
     def openmp_flags(self, msvc):
         """Compile and link flags of OpenMP, or none where a trial fails: the build then runs on one thread."""
+        if os.environ.get("FASTLOSS_NO_OPENMP"):
+            return [], []
         candidates = [(["/openmp:experimental"], [])] if msvc else [(["-fopenmp"], ["-fopenmp"])]
         if IS_MAC:
             candidates.append((["-Xpreprocessor", "-fopenmp"], ["-lomp"]))
@@ -79,7 +84,9 @@ extensions = [
     for name in INSTRUCTION_SETS
 ] + cythonize(
     [
-        Extension(f"fastloss.{name}", [f"fastloss/{name}.pyx"], depends=headers, language="c++", include_dirs=["fastloss"])
+        Extension(
+            f"fastloss.{name}", [f"fastloss/{name}.pyx"], depends=headers, language="c++", include_dirs=["fastloss"]
+        )
         for name in CYTHON_MODULES
     ],
     compiler_directives={

@@ -44,7 +44,7 @@ def exp_tail(x):
 
 
 def log_tail(z):
-    """(log1p(f) - f + f^2/2 - s f^2/2) / (s z), with s = f / (2 + f), z = s^2: the series 2/3 + 2/5 z + 2/7 z^2 + ..."""
+    """(log1p(f) - f + f^2/2 - s f^2/2) / (s z) with s = f / (2 + f), z = s^2: 2/3 + 2/5 z + 2/7 z^2 + ..."""
     return 2 * mp.fsum(z**k / (2 * k + 3) for k in range(50))
 
 
@@ -66,5 +66,6 @@ if __name__ == "__main__":
         )
         show(f"exp, {bits}", coefficients, error, single)
         # Relative to log1p(f) ~ 2 s: the tail contributes s z R(z).
-        coefficients, error = remez(log_tail, lambda z: z / 2 + mp.mpf("1e-5"), mp.mpf(0), largest_z, 2 if single else 6)
+        degree = 2 if single else 6
+        coefficients, error = remez(log_tail, lambda z: z / 2 + mp.mpf("1e-5"), mp.mpf(0), largest_z, degree)
         show(f"log, {bits}", coefficients, error, single)

@@ -7,11 +7,35 @@
 (0.693147, [-0.25, 0.25])
 """
 
-from fastloss import likelihood
+from fastloss import likelihood, losses
+from fastloss._config import show_config
 from fastloss._runtime import get_num_threads, set_num_threads
 from fastloss._version import __version__
 from fastloss.functional import binary_cross_entropy, huber, mae, mse, poisson_nll, quantile_loss, rmse
-from fastloss.losses import *  # every class that losses.__all__ names
+from fastloss.losses import *  # noqa: F403 -- so that a new loss is exported by its own file
 from fastloss.objective import LinearObjective
 from fastloss.penalties import L1, L2, ElasticNet
 from fastloss.solvers import ConvergenceWarning, Result, minimize
+
+__all__ = [
+    "L1",
+    "L2",
+    "ConvergenceWarning",
+    "ElasticNet",
+    "LinearObjective",
+    "Result",
+    "__version__",
+    "binary_cross_entropy",
+    "get_num_threads",
+    "huber",
+    "likelihood",
+    "mae",
+    "minimize",
+    "mse",
+    "poisson_nll",
+    "quantile_loss",
+    "rmse",
+    "set_num_threads",
+    "show_config",
+]
+__all__ += losses.__all__

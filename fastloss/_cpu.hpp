@@ -28,9 +28,7 @@ static inline bool fastloss_cpu_has_avx512() {
            fastloss_cpu_bits(7, 1, 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31);
 }
 #else
-static inline bool fastloss_cpu_has_avx2() {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
+static inline bool fastloss_cpu_has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 static inline bool fastloss_cpu_has_avx512() {
     return fastloss_cpu_has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");

@@ -6,17 +6,18 @@
 
 #include "simd/fill_table.hpp"
 
-#define FASTLOSS_ISA_MODULE(name)                                                                               \
-    static int exec_module(PyObject* module) {                                                                  \
+#define FASTLOSS_ISA_MODULE(name)                                                                                \
+    static int exec_module(PyObject* module) {                                                                   \
         PyObject* capsule = PyCapsule_New(const_cast<fastloss::Table*>(fastloss::table()), "fastloss.table", 0); \
-        if (!capsule) return -1;                                                                                \
-        const int failed = PyModule_AddObject(module, "table", capsule);                                        \
-        if (failed) Py_DECREF(capsule);                                                                         \
-        return failed;                                                                                          \
-    }                                                                                                           \
-    static PyModuleDef_Slot slots[] = {{Py_mod_exec, reinterpret_cast<void*>(exec_module)},                     \
-                                       FASTLOSS_MODULE_SLOTS{0, nullptr}};                                      \
-    static PyModuleDef definition = {PyModuleDef_HEAD_INIT, #name, nullptr, 0, nullptr, slots, nullptr, nullptr, nullptr}; \
+        if (!capsule) return -1;                                                                                 \
+        const int failed = PyModule_AddObject(module, "table", capsule);                                         \
+        if (failed) Py_DECREF(capsule);                                                                          \
+        return failed;                                                                                           \
+    }                                                                                                            \
+    static PyModuleDef_Slot slots[] = {{Py_mod_exec, reinterpret_cast<void*>(exec_module)},                      \
+                                       FASTLOSS_MODULE_SLOTS{0, nullptr}};                                       \
+    static PyModuleDef definition = {                                                                            \
+        PyModuleDef_HEAD_INIT, #name, nullptr, 0, nullptr, slots, nullptr, nullptr, nullptr};                    \
     PyMODINIT_FUNC PyInit_##name() { return PyModuleDef_Init(&definition); }
 
 #if PY_VERSION_HEX >= 0x030D0000

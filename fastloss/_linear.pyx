@@ -1,8 +1,8 @@
 """The fused pass over X: X is read once for the loss and its gradient. Knows no loss, only block kernels.
 
 Rows are cut into chunks by their number alone; a chunk runs through blocks of rows that stay in cache between the two
-products, X_b w before the kernel and X_b' r after it, and adds to a gradient of its own. The chunks' gradients are added
-in order, so that results are the same to the last bit for any number of threads.
+products, X_b w before the kernel and X_b' r after it, and adds to a gradient of its own. The chunks' gradients are
+added in order, so that results are the same to the last bit for any number of threads.
 """
 
 from cpython.buffer cimport PyBuffer_Release
@@ -101,7 +101,8 @@ cdef double pass_chunk(const Pass *job, int64_t start, int64_t stop, double *gra
     return sum
 
 
-cdef double predict_chunk(const Pass *job, int64_t start, int64_t stop, double *gradient, int32_t *status) noexcept nogil:
+cdef double predict_chunk(const Pass *job, int64_t start, int64_t stop, double *gradient,
+                          int32_t *status) noexcept nogil:
     """Writes the chunk's predictions."""
     if job.single:
         linear_f32(job, start, stop - start, <float *>job.z + start)
@@ -206,7 +207,6 @@ cdef class DenseRows:
         cdef int32_t status = 0
         cdef double sum
         cdef double *gradients = NULL
-        cdef int64_t j
         job.kernel = loss.kernel
         job.gradient = gradient
         job.y = address(y)

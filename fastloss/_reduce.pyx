@@ -326,7 +326,7 @@ cdef class BlockLoss:
             Weights, finite and >= 0: of the shape of ``y_pred``, or one for each entry of its first axis. A weight of 0
             removes the sample, even where its loss is infinite or NaN.
         reduction : {"mean", "sum", "none"}
-            ``"mean"`` divides by the sum of the weights (NaN if that is 0), by the number of predictions without weights.
+            ``"mean"`` divides by the sum of the weights (NaN if that is 0), or by the number of predictions.
         n_threads : int, optional
             At most so many threads; the result does not depend on it. See `fastloss.set_num_threads`.
 
@@ -338,10 +338,11 @@ cdef class BlockLoss:
         Raises
         ------
         TypeError, ValueError
-            For a dtype, shape or option that does not fit, and for values outside their domain. The message names the
-            argument.
+            For a dtype, shape or option that does not fit, and for values outside their domain. The message names
+            the argument.
         """
-        return compute(self, y_true, y_pred, sample_weight, parse_reduction(reduction), False, False, None, None, n_threads)[0]
+        return compute(
+            self, y_true, y_pred, sample_weight, parse_reduction(reduction), False, False, None, None, n_threads)[0]
 
     def value_and_grad(self, y_true, y_pred, sample_weight=None, *, reduction="mean", out=None, n_threads=None):
         """The loss and its gradient with respect to ``y_pred``, in one pass.
@@ -402,8 +403,8 @@ cdef class BlockLoss:
         return gradient, hessian
 
 
-cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction reduction, bint want_gradient, bint want_hessian,
-                   gradient, hessian, n_threads):
+cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction reduction,
+                   bint want_gradient, bint want_hessian, gradient, hessian, n_threads):
     cdef Arguments arguments
     cdef Job job
     cdef int threads = resolve_threads(n_threads)
@@ -507,3 +508,20 @@ cdef str locate(const Job *job, int32_t wanted, const Array *array):
     if job.single:
         return f"; got {(<const float *>load(array, True, i, 1, number))[0]:g}{position(array, i, job.transposed)}"
     return f"; got {(<const double *>load(array, False, i, 1, number))[0]:g}{position(array, i, job.transposed)}"
+
+
+def _vmath(str name, x):
+    """exp, log, log1p or sigmoid of a contiguous float32 or float64 array, as the kernels compute them: for tests."""
+    cdef int index = ("exp", "log", "log1p", "sigmoid").index(name)
+    result = np.empty_like(x)
+    cdef const float[::1] x32
+    cdef const double[::1] x64
+    cdef float[::1] out32
+    cdef double[::1] out64
+    if x.dtype == np.float32:
+        x32, out32 = x, result
+        table().f32.vmath[index](x32.shape[0], &x32[0], &out32[0])
+    else:
+        x64, out64 = x, result
+        table().f64.vmath[index](x64.shape[0], &x64[0], &out64[0])
+    return result

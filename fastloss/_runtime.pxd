@@ -34,8 +34,10 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
         fastloss_block_f64 f64
     cppclass Operations_f32:
         double (*sum_weights)(int64_t n, const float *weight, int32_t *status) noexcept nogil
-        void (*dot_rows)(const float *x, int64_t stride, int64_t n, int64_t p, const float *w, float *z) noexcept nogil
-        void (*add_rows)(const float *x, int64_t stride, int64_t n, int64_t p, const float *r, double *g) noexcept nogil
+        void (*dot_rows)(const float *x, int64_t stride, int64_t n, int64_t p, const float *w,
+                         float *z) noexcept nogil
+        void (*add_rows)(const float *x, int64_t stride, int64_t n, int64_t p, const float *r,
+                         double *g) noexcept nogil
         void (**gather)(const char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
                         int64_t start, int64_t count, float *out) noexcept nogil
         void (*scatter)(const float *src, char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
@@ -44,8 +46,10 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
         void (**vmath)(int64_t n, const float *x, float *out) noexcept nogil
     cppclass Operations_f64:
         double (*sum_weights)(int64_t n, const double *weight, int32_t *status) noexcept nogil
-        void (*dot_rows)(const double *x, int64_t stride, int64_t n, int64_t p, const double *w, double *z) noexcept nogil
-        void (*add_rows)(const double *x, int64_t stride, int64_t n, int64_t p, const double *r, double *g) noexcept nogil
+        void (*dot_rows)(const double *x, int64_t stride, int64_t n, int64_t p, const double *w,
+                         double *z) noexcept nogil
+        void (*add_rows)(const double *x, int64_t stride, int64_t n, int64_t p, const double *r,
+                         double *g) noexcept nogil
         void (**gather)(const char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
                         int64_t start, int64_t count, double *out) noexcept nogil
         void (*scatter)(const double *src, char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,

@@ -34,9 +34,7 @@ def mae(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = 
     return _ABSOLUTE(y_true, y_pred, sample_weight)
 
 
-def huber(
-    y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None, *, delta: float = 1.0
-) -> float:
+def huber(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None, *, delta: float = 1.0) -> float:
     """Mean of Huber's loss. See `fastloss.Huber`."""
     return Huber(delta)(y_true, y_pred, sample_weight)
 

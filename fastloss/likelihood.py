@@ -118,4 +118,6 @@ class Poisson:
         total = self.loss(counts, y_pred, reduction="sum")
         # log(y!) once for each distinct count: NumPy has no log-gamma, and counts repeat.
         distinct, repeats = np.unique(counts, return_counts=True)
-        return total + sum(k * math.lgamma(y + 1) for y, k in zip(distinct.tolist(), repeats.tolist(), strict=True))
+        return total + math.fsum(
+            k * math.lgamma(y + 1) for y, k in zip(distinct.tolist(), repeats.tolist(), strict=True)
+        )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastloss._reduce import BlockLoss
 
@@ -24,6 +25,8 @@ __all__ = [
     "SquaredError",
 ]
 
+Array = NDArray[np.float64]
+
 #: Every loss class of the package by the name of its class; tests, benchmarks and docs run over it.
 REGISTRY: dict[str, type[Loss]] = {}
 
@@ -31,12 +34,11 @@ REGISTRY: dict[str, type[Loss]] = {}
 class Loss(BlockLoss):
     """Base class of all losses: immutable, compared and hashed by class and parameters, safe to pickle and to share."""
 
-    label_domain: ClassVar[str] = "numbers, not NaN"
-    prediction_domain: ClassVar[str] = "real numbers"
+    #: What labels and predictions may be, in the words of error messages.
+    label_domain: str = "numbers, not NaN"
+    prediction_domain: str = "real numbers"
     #: Whether the gradient is continuous.
     smooth: ClassVar[bool] = True
-    #: The largest second derivative: what step sizes are taken from. None where there is none.
-    curvature_bound: float | None = None
 
     _parameters: dict[str, Any]
 
@@ -65,7 +67,7 @@ class Loss(BlockLoss):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._parameters.items())})"
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._parameters == other._parameters  # type: ignore[attr-defined]
+        return type(other) is type(self) and self._parameters == other._parameters
 
     def __hash__(self) -> int:
         return hash((type(self), *self._parameters.items()))
@@ -73,7 +75,7 @@ class Loss(BlockLoss):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._parameters)
 
-    def conjugate(self, y_true: np.ndarray, u: np.ndarray) -> np.ndarray:
+    def conjugate(self, y_true: Array, u: Array) -> Array:
         """Convex conjugate of each sample's loss, sup over z of u z - loss(y, z); inf outside its domain.
 
         Parameters
@@ -115,12 +117,10 @@ class SquaredError(Loss):
     The value is taken in float64 for float32 as well, so that residuals of 1e20 do not overflow.
     """
 
-    curvature_bound = 2.0
-
     def __init__(self) -> None:
         self._setup("squared_error", ())
 
-    def conjugate(self, y_true: np.ndarray, u: np.ndarray) -> np.ndarray:  # noqa: D102
+    def conjugate(self, y_true: Array, u: Array) -> Array:  # noqa: D102
         return u * y_true + u * u / 4
 
 
@@ -151,13 +151,11 @@ class Huber(Loss):
     P. J. Huber (1964), "Robust estimation of a location parameter", Annals of Mathematical Statistics 35(1).
     """
 
-    curvature_bound = 1.0
-
     def __init__(self, delta: float = 1.0) -> None:
         delta = _number("delta", delta, 0, math.inf)
         self._setup("huber", (delta,), delta=delta)
 
-    def conjugate(self, y_true: np.ndarray, u: np.ndarray) -> np.ndarray:  # noqa: D102
+    def conjugate(self, y_true: Array, u: Array) -> Array:  # noqa: D102
         # The gradient of a float32 pass may miss delta by its own rounding.
         inside = np.abs(u) <= self.delta * (1 + 1e-6)
         return np.where(inside, u * y_true + u * u / 2, np.inf)
@@ -214,8 +212,8 @@ class BinaryCrossEntropy(Loss):
 
     Notes
     -----
-    With logits the loss is log1p(exp(-abs(z))) plus a non-negative linear term, which never cancels, and the gradient for
-    y = 1 is -sigmoid(-z), not sigmoid(z) - 1: both keep full relative precision over the whole range.
+    With logits the loss is log1p(exp(-abs(z))) plus a non-negative linear term, which never cancels, and the gradient
+    for y = 1 is -sigmoid(-z), not sigmoid(z) - 1: both keep full relative precision over the whole range.
     """
 
     label_domain = "numbers in [0, 1]"
@@ -240,21 +238,15 @@ class BinaryCrossEntropy(Loss):
             label_smoothing=label_smoothing,
             pos_weight=pos_weight,
         )
+        if not from_logits:
+            object.__setattr__(self, "prediction_domain", "probabilities in [0, 1]")
 
-    @property
-    def prediction_domain(self) -> str:  # type: ignore[override]
-        return "logits" if self.from_logits else "probabilities in [0, 1]"
-
-    @property
-    def curvature_bound(self) -> float | None:  # type: ignore[override]
-        return 0.25 * max(1.0, self.pos_weight) if self.from_logits else None
-
-    def _targets(self, y_true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _targets(self, y_true: Array) -> tuple[Array, Array]:
         """The weights of -log p and -log(1 - p)."""
         s = self.label_smoothing
         return self.pos_weight * (y_true * (1 - s) + s / 2), (1 - y_true) * (1 - s) + s / 2
 
-    def conjugate(self, y_true: np.ndarray, u: np.ndarray) -> np.ndarray:  # noqa: D102
+    def conjugate(self, y_true: Array, u: Array) -> Array:  # noqa: D102
         if not self.from_logits:
             return super().conjugate(y_true, u)
         # With t = (u + a) / (a + b): (a + b) [t log t + (1 - t) log(1 - t)].
@@ -278,7 +270,7 @@ class Poisson(Loss):
     def __init__(self) -> None:
         self._setup("poisson", ())
 
-    def conjugate(self, y_true: np.ndarray, u: np.ndarray) -> np.ndarray:  # noqa: D102
+    def conjugate(self, y_true: Array, u: Array) -> Array:  # noqa: D102
         v = u + y_true
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(v < 0, np.inf, np.where(v == 0, 0.0, v * np.log(v) - v))

@@ -171,7 +171,8 @@ class LinearObjective:
         """
         if out is not None:
             if not isinstance(out, np.ndarray) or out.dtype != np.float64:
-                raise TypeError(f"out must be an array of dtype float64, got {getattr(out, 'dtype', type(out).__name__)}")
+                kind = getattr(out, "dtype", type(out).__name__)
+                raise TypeError(f"out must be an array of dtype float64, got {kind}")
             if out.shape != (self.size,) or not out.flags.writeable:
                 raise ValueError(f"out must be writable and of shape ({self.size},), got shape {out.shape}")
         point, mean, sums = self._pass(w, True)
@@ -197,6 +198,7 @@ class LinearObjective:
         Parameters
         ----------
         w : array_like of shape (size,)
+            The point.
         step : float
             Step size, > 0.
 
@@ -218,11 +220,12 @@ class LinearObjective:
         return (self.penalty.l1 > 0 or self.penalty.l2 > 0) and type(self.loss).conjugate is not Loss.conjugate
 
     def duality_gap(self, w: ArrayLike) -> float:
-        """A bound on how far ``w`` is from the minimum: ``objective(w) - minimum <= duality_gap(w)``.
+        """A bound on how far a point's objective is above the minimum.
 
         Parameters
         ----------
         w : array_like of shape (size,)
+            The point.
 
         Returns
         -------
@@ -252,7 +255,7 @@ class LinearObjective:
         point, coefficients, intercept = self._split(w)
         z = np.empty_like(self.y)
         self._design.predict(coefficients, intercept, self.offset, z, self.n_threads)
-        value, slopes = self.loss.value_and_grad(self.y, z, reduction="none", n_threads=self.n_threads)
+        _, slopes = self.loss.value_and_grad(self.y, z, reduction="none", n_threads=self.n_threads)
         slopes = slopes.astype(np.float64)
         s = np.ones(self.n_samples) if self.sample_weight is None else self.sample_weight.astype(np.float64)
         slopes[s == 0] = 0  # where even the loss may not be finite

@@ -23,7 +23,8 @@ def soft_threshold(w: NDArray[Any], threshold: float, out: NDArray[Any] | None =
     """Move every entry towards 0 by ``threshold``, and to exactly 0 where it is not larger."""
     # w - clip(w): an entry inside becomes exactly 0; NaN stays NaN.
     clipped = np.clip(w, -threshold, threshold)
-    return np.subtract(w, clipped, out=out)
+    result: NDArray[Any] = np.subtract(w, clipped, out=out)
+    return result
 
 
 class ElasticNet:
@@ -73,7 +74,7 @@ class ElasticNet:
         Returns
         -------
         ndarray
-            Soft-thresholded at ``step * l1``, then divided by ``1 + 2 step l2``. Entries within the threshold are exactly 0.
+            Soft-thresholded at ``step * l1``, then divided by ``1 + 2 step l2``; 0 exactly within the threshold.
 
         Raises
         ------

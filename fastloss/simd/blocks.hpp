@@ -100,7 +100,8 @@ static double scalar_block(const double* params, int64_t n, int64_t k, const T* 
         if (Loss::is_plain(params))
             return scalar_block<T, Plain>(params, n, k, y, z, weight, scale, value, gradient, hessian, status);
     }
-    if (weight) return choose_outputs<T, Loss, true>(params, n, y, z, weight, T(scale), value, gradient, hessian, status);
+    if (weight)
+        return choose_outputs<T, Loss, true>(params, n, y, z, weight, T(scale), value, gradient, hessian, status);
     return choose_outputs<T, Loss, false>(params, n, y, z, nullptr, T(scale), value, gradient, hessian, status);
 }
 

@@ -20,19 +20,19 @@
 
 enum { FASTLOSS_BAD_LABEL = 1, FASTLOSS_BAD_PREDICTION = 2, FASTLOSS_BAD_WEIGHT = 4 };
 
-typedef double (*fastloss_block_f32)(const double *params, int64_t n, int64_t k, const float *y, const float *z,
-                                     const float *weight, double scale, float *value, float *gradient, float *hessian,
-                                     int32_t *status);
-typedef double (*fastloss_block_f64)(const double *params, int64_t n, int64_t k, const double *y, const double *z,
-                                     const double *weight, double scale, double *value, double *gradient,
-                                     double *hessian, int32_t *status);
+typedef double (*fastloss_block_f32)(const double* params, int64_t n, int64_t k, const float* y, const float* z,
+                                     const float* weight, double scale, float* value, float* gradient, float* hessian,
+                                     int32_t* status);
+typedef double (*fastloss_block_f64)(const double* params, int64_t n, int64_t k, const double* y, const double* z,
+                                     const double* weight, double scale, double* value, double* gradient,
+                                     double* hessian, int32_t* status);
 
 typedef struct {
-    int32_t version;      /* FASTLOSS_KERNEL_VERSION */
-    int32_t label_width;  /* numbers of y a sample: 1, or 0 for k of them */
-    int64_t outputs;      /* numbers of z a sample: 1, or 0 for any k */
+    int32_t version;     /* FASTLOSS_KERNEL_VERSION */
+    int32_t label_width; /* numbers of y a sample: 1, or 0 for k of them */
+    int64_t outputs;     /* numbers of z a sample: 1, or 0 for any k */
     int64_t n_params;
-    const double *params; /* handed to the block functions; they outlive the kernel */
+    const double* params; /* handed to the block functions; they outlive the kernel */
     fastloss_block_f32 f32;
     fastloss_block_f64 f64;
 } fastloss_kernel;

@@ -37,9 +37,9 @@ struct Constants<double> {
     static constexpr int mantissa = 52;
     static constexpr Int bias = 1023;
     static constexpr Int mantissa_mask = 0x000fffffffffffff;
-    static constexpr Int sqrt_half = 0x3fe6a09e667f3bcd;      // bits of sqrt(1/2)
+    static constexpr Int sqrt_half = 0x3fe6a09e667f3bcd;        // bits of sqrt(1/2)
     static constexpr Int two_to_mantissa = 0x4330000000000000;  // bits of 2^52
-    static constexpr double magic = 0x1.8p52;                 // x + magic rounds x to an integer in the low bits
+    static constexpr double magic = 0x1.8p52;                   // x + magic rounds x to an integer in the low bits
     static constexpr double log2e = 0x1.71547652b82fep0;
     static constexpr double ln2_hi = 0x1.62e42feep-1;  // 32 bits: k * ln2_hi is exact, also without an FMA
     static constexpr double ln2_lo = 0x1.a39ef35793c76p-33;
@@ -49,13 +49,13 @@ struct Constants<double> {
     static constexpr double denormal_scale = 0x1p54;
     static constexpr Int denormal_log2 = 54;
     static constexpr int exp_terms = 10, log_terms = 7;
-    static constexpr double exp_tail[exp_terms] = {
-        0x1.000000000000ap-1,  0x1.55555555554fap-3,  0x1.55555555508cbp-5,  0x1.1111111127b97p-7,
-        0x1.6c16c1841c139p-10, 0x1.a01a012a58797p-13, 0x1.a0199a2ce13d0p-16, 0x1.71df25799584bp-19,
-        0x1.28ad5860886b8p-22, 0x1.ad7efffdb4577p-26};
-    static constexpr double log_tail[log_terms] = {
-        0x1.5555555555592p-1, 0x1.999999998009fp-2, 0x1.24924941cfa3dp-2, 0x1.c71c522085cc2p-3,
-        0x1.74663ac1ff1edp-3, 0x1.39a219f0cb6cap-3, 0x1.2f02035e40c1fp-3};
+    static constexpr double exp_tail[exp_terms] = {0x1.000000000000ap-1,  0x1.55555555554fap-3,  0x1.55555555508cbp-5,
+                                                   0x1.1111111127b97p-7,  0x1.6c16c1841c139p-10, 0x1.a01a012a58797p-13,
+                                                   0x1.a0199a2ce13d0p-16, 0x1.71df25799584bp-19, 0x1.28ad5860886b8p-22,
+                                                   0x1.ad7efffdb4577p-26};
+    static constexpr double log_tail[log_terms] = {0x1.5555555555592p-1, 0x1.999999998009fp-2, 0x1.24924941cfa3dp-2,
+                                                   0x1.c71c522085cc2p-3, 0x1.74663ac1ff1edp-3, 0x1.39a219f0cb6cap-3,
+                                                   0x1.2f02035e40c1fp-3};
 };
 
 template <>
@@ -96,8 +96,8 @@ constexpr int power_of_two_below(int n) {
     return power;
 }
 
-// c[0] + c[1] x + ... by Estrin's scheme: a kernel is bound by the latency of its longest chain, and this one's depth is
-// the logarithm of Horner's.
+// c[0] + c[1] x + ... by Estrin's scheme: a kernel is bound by the latency of its longest chain, and this one's depth
+// is the logarithm of Horner's.
 template <int terms, class T>
 FASTLOSS_INLINE T polynomial(const T* c, T x) {
     if constexpr (terms == 1) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,15 +10,13 @@ from fastloss.solvers.fista import fista
 from fastloss.solvers.result import ConvergenceWarning, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import ArrayLike
 
     from fastloss.objective import LinearObjective
 
 __all__ = ["ConvergenceWarning", "Result", "fista", "minimize"]
 
-SOLVERS = {"fista": fista, "ista": partial(fista, accelerated=False)}
+SOLVERS: dict[str, Callable[..., Result]] = {"fista": fista, "ista": partial(fista, accelerated=False)}
 
 
 def minimize(

@@ -49,13 +49,15 @@ def fista(
 
     References
     ----------
-    A. Beck and M. Teboulle (2009), "A fast iterative shrinkage-thresholding algorithm for linear inverse problems", SIAM
-    J. Imaging Sciences 2(1). B. O'Donoghue and E. Candes (2015), "Adaptive restart for accelerated gradient schemes",
-    Foundations of Computational Mathematics 15: the gradient scheme.
+    A. Beck and M. Teboulle (2009), "A fast iterative shrinkage-thresholding algorithm for linear inverse problems",
+    SIAM J. Imaging Sciences 2(1). B. O'Donoghue and E. Candes (2015), "Adaptive restart for accelerated gradient
+    schemes", Foundations of Computational Mathematics 15: the gradient scheme.
     """
     if not obj.loss.smooth:
-        raise TypeError(f"fista needs a loss with a continuous gradient, such as SquaredError, Huber or "
-                        f"BinaryCrossEntropy(from_logits=True); {obj.loss!r} has none")
+        raise TypeError(
+            f"fista needs a loss with a continuous gradient, such as SquaredError, Huber or "
+            f"BinaryCrossEntropy(from_logits=True); {obj.loss!r} has none"
+        )
     if max_iter is None:
         max_iter = 10_000
     elif isinstance(max_iter, bool) or not hasattr(max_iter, "__index__") or max_iter < 0:
@@ -66,7 +68,7 @@ def fista(
     monitor = Monitor(obj, "fista" if accelerated else "ista", tol, callback, verbose)
     at, momentum = x, 1.0
     curvature = 1.0
-    first_norm = None
+    norm = first_norm = 0.0
     iteration = 0
     if not monitor.look(x, 0, math.inf):
         while iteration < max_iter:
@@ -82,7 +84,7 @@ def fista(
                     break
                 curvature *= 2
             norm = curvature * math.sqrt(step @ step)
-            first_norm = first_norm or norm or 1.0
+            first_norm = first_norm or norm or 1.0  # 0 at the minimum
             if accelerated and step @ (new - x) >= 0:
                 previous, momentum = momentum, 0.5 * (1 + math.sqrt(1 + 4 * momentum * momentum))
                 at = new + (previous - 1) / momentum * (new - x)

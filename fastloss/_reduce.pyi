@@ -1,0 +1,63 @@
+from collections.abc import Sequence
+from typing import Any, Literal, overload
+
+from numpy.typing import ArrayLike, NDArray
+
+class BlockLoss:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    def _bind(self, kernel: str, parameters: Sequence[float]) -> None: ...
+    @property
+    def kernel_address(self) -> int: ...
+    @overload
+    def __call__(
+        self,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+        n_threads: int | None = None,
+    ) -> float: ...
+    @overload
+    def __call__(
+        self,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        reduction: Literal["none"],
+        n_threads: int | None = None,
+    ) -> NDArray[Any]: ...
+    @overload
+    def value_and_grad(
+        self,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        reduction: Literal["mean", "sum"] = "mean",
+        out: NDArray[Any] | None = None,
+        n_threads: int | None = None,
+    ) -> tuple[float, NDArray[Any]]: ...
+    @overload
+    def value_and_grad(
+        self,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        reduction: Literal["none"],
+        out: NDArray[Any] | None = None,
+        n_threads: int | None = None,
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    def grad_and_hess(
+        self,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        out: tuple[NDArray[Any], NDArray[Any]] | None = None,
+        n_threads: int | None = None,
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+def _vmath(name: str, x: NDArray[Any]) -> NDArray[Any]: ...
