@@ -2,13 +2,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self, disjoint_base
 
 from fastloss._reduce import BlockLoss
 
+@disjoint_base
 class DenseRows:
     shape: tuple[int, int]
     dtype: np.dtype[Any]
-    def __init__(self, x: NDArray[Any]) -> None: ...
+    def __new__(cls, x: NDArray[Any]) -> Self: ...
     def loss_and_gradient(
         self,
         loss: BlockLoss,

@@ -2,9 +2,10 @@ from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import disjoint_base
 
+@disjoint_base
 class BlockLoss:
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def _bind(self, kernel: str, parameters: Sequence[float]) -> None: ...
     @property
     def kernel_address(self) -> int: ...
