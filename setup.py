@@ -13,6 +13,8 @@ from setuptools.command.build_ext import build_ext
 # Branch-free code only vectorises where floating-point traps and errno need not be kept. Not -ffast-math: it breaks the
 # kernels' rounding and, linked, denormals in the whole process. Not -march=native: the result crashes elsewhere.
 UNIX_FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-fvisibility=hidden"]
+# gcc would turn two selects on one condition back into a branch and compute both sides, divisions included.
+KERNEL_FLAGS = ["-fno-thread-jumps"]
 MSVC_FLAGS = ["/std:c++17", "/O2", "/openmp:experimental"]
 
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -38,12 +40,13 @@ class BuildExtensions(build_ext):
     def build_extensions(self):
         msvc = self.compiler.compiler_type == "msvc"
         openmp = self.openmp_flags(msvc)
+        kernel_flags = KERNEL_FLAGS if self.links("int main() {}\n", [*KERNEL_FLAGS, "-Werror"], []) else []
         sanitize = os.environ.get("FASTLOSS_SANITIZE")
         for extension in self.extensions:
             extension.extra_compile_args += MSVC_FLAGS if msvc else UNIX_FLAGS
             name = extension.name.rpartition("_isa_")[2]
             if name in INSTRUCTION_SETS:
-                extension.extra_compile_args += INSTRUCTION_SETS[name][msvc]
+                extension.extra_compile_args += INSTRUCTION_SETS[name][msvc] + kernel_flags
             else:
                 extension.extra_compile_args += openmp[0]
                 extension.extra_link_args += openmp[1]

@@ -14,6 +14,8 @@ def as_real_array(x, str name):
 
     Raises TypeError, naming the argument, for what does not hold real numbers.
     """
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array: give masked samples the weight 0")
     try:
         array = np.asarray(x)
     except ValueError as error:
@@ -23,7 +25,7 @@ def as_real_array(x, str name):
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if kind == "f" and array.dtype.itemsize not in (4, 8):
         array = array.astype(np.float64)
-    # A read-only view of the base class: subclasses may hide what they hold, and native byte order is what C reads.
+    # A view of the base class, in native byte order: what C reads.
     return np.asarray(array, dtype=array.dtype.newbyteorder("="))
 
 
@@ -47,7 +49,7 @@ cdef int dtype_code(const char *format, Py_ssize_t itemsize) noexcept nogil:
 
 cdef bint view(object x, Py_buffer *buffer, Array *array) except -1:
     """Fill `array` from the ndarray `x`; False, holding nothing, if C cannot read it as it is."""
-    if not isinstance(x, ndarray):
+    if type(x) is not ndarray:  # a subclass may mean something else by what it holds
         return False
     try:
         PyObject_GetBuffer(x, buffer, PyBUF_STRIDES | PyBUF_FORMAT)

@@ -11,8 +11,8 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 
 from fastloss._arrays cimport FLOAT32, FLOAT64, Array, view
-from fastloss._reduce cimport BlockLoss
-from fastloss._runtime cimport entering_parallel, fastloss_kernel, resolve_threads, table
+from fastloss._reduce cimport BlockLoss, kernel_of
+from fastloss._runtime cimport fastloss_kernel, resolve_threads, table
 
 import numpy as np
 
@@ -135,7 +135,6 @@ cdef double run(const Pass *job, ChunkRunner runner, double *gradients, int32_t 
     cdef int64_t width = job.p + 1 if job.gradient else 0
     cdef double sum = 0
     if job.threads > 1:
-        entering_parallel()
         for i in prange(job.chunks, num_threads=job.threads, schedule="dynamic"):
             statuses[i] = 0
             sums[i] = runner(
@@ -207,7 +206,7 @@ cdef class DenseRows:
         cdef int32_t status = 0
         cdef double sum
         cdef double *gradients = NULL
-        job.kernel = loss.kernel
+        job.kernel = kernel_of(loss)[0]
         job.gradient = gradient
         job.y = address(y)
         job.weight = address(weight)

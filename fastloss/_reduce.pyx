@@ -13,13 +13,14 @@ from fastloss._arrays cimport (
     BLOCK, FLOAT32, FLOAT64, Array, is_contiguous, load, overlap, same_memory, store, transpose, view)
 from fastloss._runtime cimport (
     FASTLOSS_BAD_LABEL, FASTLOSS_BAD_PREDICTION, FASTLOSS_BAD_WEIGHT, FASTLOSS_KERNEL_VERSION, LossEntry,
-    entering_parallel, fastloss_kernel, resolve_threads, table)
+    fastloss_kernel, resolve_threads, table)
 
 import numpy as np
 
 from fastloss._arrays import as_real_array
 
-cdef object empty = np.empty, empty_like = np.empty_like
+cdef type ndarray = np.ndarray
+cdef object empty_like = np.empty_like
 cdef object float32 = np.dtype(np.float32), float64 = np.dtype(np.float64)
 
 cdef enum:
@@ -136,7 +137,6 @@ cdef double run(const Job *job, ChunkRunner runner, int32_t *status) noexcept no
         for i in range(job.chunks):
             sum += runner(job, i * job.chunk, min(job.n, (i + 1) * job.chunk), status)
         return sum
-    entering_parallel()
     for i in prange(job.chunks, num_threads=job.threads, schedule="dynamic"):
         statuses[i] = 0
         sums[i] = runner(job, i * job.chunk, min(job.n, (i + 1) * job.chunk), &statuses[i])
@@ -155,12 +155,13 @@ cdef void cut(Job *job, int threads) noexcept nogil:
 
 
 cdef Reduction parse_reduction(reduction) except *:
-    if reduction == "mean":
-        return MEAN
-    if reduction == "sum":
-        return SUM
-    if reduction == "none":
-        return NONE
+    if isinstance(reduction, str):
+        if reduction == "mean":
+            return MEAN
+        if reduction == "sum":
+            return SUM
+        if reduction == "none":
+            return NONE
     raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
@@ -206,19 +207,28 @@ cdef Array *take_output(Arguments *arguments, x, str name, const Array *like, bi
     cdef Array *array = &arguments.arrays[arguments.held]
     cdef Py_buffer *buffer = &arguments.buffers[arguments.held]
     cdef str wanted = "float32" if single else "float64"
-    if not isinstance(x, np.ndarray):
+    cdef int axis
+    if not isinstance(x, ndarray):
         raise TypeError(f"{name} must be a numpy array, got {type(x).__name__}")
-    if not view(x, buffer, array) or array.dtype != (FLOAT32 if single else FLOAT64):
+    if type(x) is not ndarray:
+        as_real_array(x, name)  # refuses a masked array, for one
+        x = np.asarray(x)
+    if not view(x, buffer, array):
         raise TypeError(f"{name} must be of dtype {wanted}, as the results are; got {x.dtype}")
     arguments.held += 1
+    if array.dtype != (FLOAT32 if single else FLOAT64):
+        raise TypeError(f"{name} must be of dtype {wanted}, as the results are; got {x.dtype}")
     if not same_shape(array, like):
         raise ValueError(f"{name} must have the shape of y_pred, {shape_text(like)}; got {shape_text(array)}")
     if buffer.readonly:
         raise ValueError(f"{name} must be writable; it is read-only")
+    for axis in range(array.ndim):
+        if array.strides[axis] == 0 and array.shape[axis] > 1:
+            raise ValueError(f"{name} must not overlap itself; several of its elements are the same memory")
     return array
 
 
-cdef int check_overlap(Arguments *arguments, int first_output, names) except -1:
+cdef int check_overlap(Arguments *arguments, int first_output) except -1:
     """Outputs share no memory with inputs, unless one is an input itself, element for element."""
     cdef int i, j
     cdef Array *a
@@ -231,9 +241,15 @@ cdef int check_overlap(Arguments *arguments, int first_output, names) except -1:
                 continue
             # The bounds meet: interleaved views may still be apart.
             if np.shares_memory(<object>arguments.buffers[i].obj, <object>arguments.buffers[j].obj):
-                raise ValueError(
-                    f"out must not share memory with {names[j]}, unless it is that very array; it does")
+                name = ("y_true", "y_pred", "sample_weight")[j] if j < first_output else "the other output"
+                raise ValueError(f"out must not share memory with {name}, unless it is that very array; it does")
     return 0
+
+
+cdef const fastloss_kernel *kernel_of(BlockLoss loss) except NULL:
+    if loss.kernel.f64 == NULL:
+        raise TypeError(f"{type(loss).__name__} has no kernel: use one of the losses, such as SquaredError()")
+    return &loss.kernel
 
 
 cdef object allocate(Arguments *arguments, dtype):
@@ -288,7 +304,7 @@ cdef class BlockLoss:
         free(self.parameters)
 
     def _bind(self, str kernel, parameters):
-        """Take the kernel of that name from the table of the instruction set in use."""
+        """Take the kernel of that name from the table of the instruction set in use; once."""
         cdef const LossEntry *entry
         cdef int i
         cdef bytes name = kernel.encode()
@@ -298,7 +314,8 @@ cdef class BlockLoss:
                 break
         else:
             raise ValueError(f"no kernel is named {kernel!r}")
-        free(self.parameters)
+        if self.parameters != NULL:
+            raise AttributeError(f"{type(self).__name__} is immutable; make a new one")
         self.parameters = <double *>malloc(max(1, len(parameters)) * sizeof(double))
         if self.parameters == NULL:
             raise MemoryError()
@@ -413,6 +430,7 @@ cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction redu
     cdef double sum = 0
     cdef int first_output, i
     value = None
+    job.kernel = kernel_of(loss)[0]
     arguments.held = 0
     try:
         job.y = take(&arguments, y_true, "y_true")
@@ -437,7 +455,7 @@ cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction redu
             if hessian is None:
                 hessian = allocate(&arguments, dtype)
             job.hessian = take_output(&arguments, hessian, "out[1]", job.z, job.single)
-        check_overlap(&arguments, first_output, ("y_true", "y_pred", "sample_weight", "the other output"))
+        check_overlap(&arguments, first_output)
         if reduction == NONE:
             value = allocate(&arguments, dtype)
             job.value = take_output(&arguments, value, "value", job.z, job.single)
@@ -490,7 +508,7 @@ cdef int refuse(BlockLoss loss, const Job *job, int32_t status) except -1:
 
 
 cdef str locate(const Job *job, int32_t wanted, const Array *array):
-    """Where a one-sample run of the kernel first finds fault."""
+    """Where the kernel first finds fault, in words."""
     cdef Job probe = job[0]
     cdef int64_t i = 0
     cdef int32_t status = 0
@@ -498,7 +516,12 @@ cdef str locate(const Job *job, int32_t wanted, const Array *array):
     probe.value = probe.gradient = probe.hessian = NULL
     probe.stream_gradient = False
     with nogil:
-        for i in range(job.n):
+        while i < job.n:  # the first block at fault, then the first sample in it
+            run_chunk(&probe, i, min(job.n, i + BLOCK), &status)
+            if status & wanted:
+                break
+            i += BLOCK
+        for i in range(i, job.n):
             status = 0
             run_chunk(&probe, i, i + 1, &status)
             if status & wanted:

@@ -66,4 +66,3 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
 
 cdef const Table *table() noexcept nogil
 cdef int resolve_threads(object n_threads) except -1
-cdef void entering_parallel() noexcept nogil

@@ -1,7 +1,10 @@
 """What is decided once for the process: the instruction set and the number of threads."""
 
 import importlib
+import importlib.util
 import os
+
+from operator import index
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
@@ -23,7 +26,6 @@ cdef object loaded = []  # the modules that own the tables
 cdef int initial_threads = fastloss_max_threads()
 cdef int asked_threads = 0  # by set_num_threads; 0: nothing asked
 cdef int quota_threads = 0  # the container's quota; 0: not looked up yet
-cdef bint went_parallel = False
 cdef bint in_forked_child = False
 
 
@@ -87,10 +89,12 @@ def compiler():
 
 cdef int as_count(object value, str name) except -1:
     try:
-        count = value.__index__()
-    except AttributeError:
+        count = index(value)
+    except TypeError:
         raise TypeError(f"{name} must be a positive integer, got {value!r}") from None
-    if isinstance(value, bool) or count < 1:
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a positive integer, got {value!r}")
+    if count < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
     return min(count, 1 << 16)
 
@@ -124,8 +128,7 @@ def get_num_threads():
     -------
     int
         What `set_num_threads` set, or ``OMP_NUM_THREADS``, or the CPUs that the process may use (affinity and container
-        quota); lowered by a limit of ``threadpoolctl``. 1 in a forked child of a process that had started threads,
-        and 1 in a build without OpenMP.
+        quota); lowered by a limit of ``threadpoolctl``. 1 in a forked child and in a build without OpenMP.
     """
     return resolve_threads(None)
 
@@ -139,30 +142,24 @@ cdef int read_quota() except -1:
 
 cdef int resolve_threads(object n_threads) except -1:
     global quota_threads
-    cdef int count, limit
+    cdef int count, limit = fastloss_max_threads()
     if n_threads is not None:
         count = as_count(n_threads, "n_threads")
+    elif asked_threads:
+        count = asked_threads
     else:
-        limit = fastloss_max_threads()
-        if asked_threads:
-            # OpenMP's own number is lower than at the start only where threadpoolctl limited it.
-            count = min(asked_threads, limit) if limit < initial_threads else asked_threads
-        else:
-            if quota_threads == 0:
-                quota_threads = read_quota()
-            count = min(limit, quota_threads)
-    # libgomp's pool does not survive a fork, and the first parallel region of the child would wait for it forever.
+        if quota_threads == 0:
+            quota_threads = read_quota()
+        count = min(limit, quota_threads)
+    if limit < initial_threads:  # only threadpoolctl lowers it, and its limits hold for everybody
+        count = min(count, limit)
+    # libgomp's pool does not survive a fork, whoever in the process started it: the child would wait for it forever.
     return 1 if in_forked_child or not fastloss_openmp() else count
-
-
-cdef void entering_parallel() noexcept nogil:
-    global went_parallel
-    went_parallel = True
 
 
 def _after_fork_in_child():
     global in_forked_child
-    in_forked_child = in_forked_child or went_parallel
+    in_forked_child = True
 
 
 if hasattr(os, "register_at_fork"):

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastloss.losses import AbsoluteError, BinaryCrossEntropy, Loss, SquaredError, _number
+from fastloss._arrays import as_real_array
+from fastloss._checks import check_number
+from fastloss.losses import AbsoluteError, BinaryCrossEntropy, Loss, SquaredError
 from fastloss.losses import Poisson as PoissonLoss
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Gaussian:
     loss: Loss = SquaredError()
 
     def __init__(self, scale: float = 1.0) -> None:
-        self.scale = _number("scale", scale, 0, math.inf)
+        self.scale = check_number("scale", scale, 0, math.inf)
 
     def __repr__(self) -> str:
         return f"Gaussian(scale={self.scale!r})"
@@ -65,7 +67,7 @@ class Laplace:
     loss: Loss = AbsoluteError()
 
     def __init__(self, scale: float = 1.0) -> None:
-        self.scale = _number("scale", scale, 0, math.inf)
+        self.scale = check_number("scale", scale, 0, math.inf)
 
     def __repr__(self) -> str:
         return f"Laplace(scale={self.scale!r})"
@@ -114,7 +116,7 @@ class Poisson:
 
     def nll(self, y_true: ArrayLike, y_pred: ArrayLike) -> float:
         """Negative log-likelihood, summed over the samples; ``y_pred`` is z, the log of the mean."""
-        counts = np.asarray(y_true, dtype=np.float64)
+        counts = as_real_array(y_true, "y_true").astype(np.float64)
         total = self.loss(counts, y_pred, reduction="sum")
         # log(y!) once for each distinct count: NumPy has no log-gamma, and counts repeat.
         distinct, repeats = np.unique(counts, return_counts=True)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastloss._checks import check_number
 from fastloss._reduce import BlockLoss
 
 __all__ = [
@@ -99,18 +100,6 @@ def _rebuild(cls: type[Loss], parameters: dict[str, Any]) -> Loss:
     return cls(**parameters)
 
 
-def _number(name: str, value: Any, low: float, high: float, ends: str = "()") -> float:
-    """`value` as a float inside the interval, or an error that names it."""
-    if isinstance(value, bool | np.bool_ | str) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
-    above = number >= low if ends[0] == "[" else number > low
-    below = number <= high if ends[1] == "]" else number < high
-    if not (above and below):
-        raise ValueError(f"{name} must be in {ends[0]}{low:g}, {high:g}{ends[1]}, got {number:g}")
-    return number
-
-
 class SquaredError(Loss):
     """Squared error, (y - p)^2 without 1/2: its mean is the mean squared error.
 
@@ -152,7 +141,7 @@ class Huber(Loss):
     """
 
     def __init__(self, delta: float = 1.0) -> None:
-        delta = _number("delta", delta, 0, math.inf)
+        delta = check_number("delta", delta, 0, math.inf)
         self._setup("huber", (delta,), delta=delta)
 
     def conjugate(self, y_true: Array, u: Array) -> Array:  # noqa: D102
@@ -184,7 +173,7 @@ class Quantile(Loss):
     smooth = False
 
     def __init__(self, q: float = 0.5) -> None:
-        q = _number("q", q, 0, 1)
+        q = check_number("q", q, 0, 1)
         self._setup("quantile", (q,), q=q)
 
 
@@ -227,9 +216,9 @@ class BinaryCrossEntropy(Loss):
     ) -> None:
         if not isinstance(from_logits, bool | np.bool_):
             raise TypeError(f"from_logits must be True or False, got {from_logits!r}")
-        eps = _number("eps", eps, 0, 0.5, "[)")
-        label_smoothing = _number("label_smoothing", label_smoothing, 0, 1, "[]")
-        pos_weight = _number("pos_weight", pos_weight, 0, math.inf, "[)")
+        eps = check_number("eps", eps, 0, 0.5, "[)")
+        label_smoothing = check_number("label_smoothing", label_smoothing, 0, 1, "[]")
+        pos_weight = check_number("pos_weight", pos_weight, 0, math.inf, "[)")
         self._setup(
             "binary_cross_entropy_logits" if from_logits else "binary_cross_entropy_probabilities",
             (label_smoothing, pos_weight, eps),

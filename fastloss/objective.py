@@ -90,7 +90,7 @@ class LinearObjective:
         self.X, self.loss, self.penalty = X, loss, penalty
         self.fit_intercept = bool(fit_intercept)
         self.n_threads = n_threads
-        self._design = DenseRows(X)
+        self._design = DenseRows(np.asarray(X))
         self.n_samples, self.n_features = self._design.shape
         #: Length of a point: the coefficients, and the intercept where there is one.
         self.size = self.n_features + self.fit_intercept

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss.losses import _number
+from fastloss._checks import check_number
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,7 @@ __all__ = ["L1", "L2", "ElasticNet"]
 def soft_threshold(w: NDArray[Any], threshold: float, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Move every entry towards 0 by ``threshold``, and to exactly 0 where it is not larger."""
     # w - clip(w): an entry inside becomes exactly 0; NaN stays NaN.
+    threshold = min(threshold, float(np.finfo(w.dtype).max))
     clipped = np.clip(w, -threshold, threshold)
     result: NDArray[Any] = np.subtract(w, clipped, out=out)
     return result
@@ -51,13 +52,13 @@ class ElasticNet:
     l2: float
 
     def __init__(self, l1: float, l2: float) -> None:
-        object.__setattr__(self, "l1", _number("l1", l1, 0, math.inf, "[)"))
-        object.__setattr__(self, "l2", _number("l2", l2, 0, math.inf, "[)"))
+        object.__setattr__(self, "l1", check_number("l1", l1, 0, math.inf, "[)"))
+        object.__setattr__(self, "l2", check_number("l2", l2, 0, math.inf, "[)"))
 
     def __call__(self, w: ArrayLike) -> float:
         """The penalty of the coefficients ``w``, an array of any shape."""
-        w = _coefficients(w)
-        return self.l1 * float(np.abs(w).sum(dtype=np.float64)) + self.l2 * float(np.vdot(w, w))
+        w = _coefficients(w).astype(np.float64, copy=False).ravel()
+        return self.l1 * float(np.abs(w).sum()) + self.l2 * float(w @ w)
 
     def prox(self, w: ArrayLike, step: float, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Proximal operator: the v that minimises ``penalty(v) + sum((v - w)^2) / (2 step)``.
@@ -82,7 +83,7 @@ class ElasticNet:
             If ``w`` does not hold real numbers, ``step`` is not a positive number, or ``out`` does not fit.
         """
         w = _coefficients(w)
-        step = _number("step", step, 0, math.inf)
+        step = check_number("step", step, 0, math.inf)
         if out is not None:
             if not isinstance(out, np.ndarray) or out.dtype != w.dtype:
                 raise TypeError(f"out must be an array of dtype {w.dtype}, the dtype of w; got {_kind(out)}")
@@ -130,7 +131,7 @@ class L1(ElasticNet):
     __slots__ = ()
 
     def __init__(self, lam: float) -> None:
-        super().__init__(_number("lam", lam, 0, math.inf, "[)"), 0.0)
+        super().__init__(check_number("lam", lam, 0, math.inf, "[)"), 0.0)
 
     @property
     def lam(self) -> float:
@@ -161,7 +162,7 @@ class L2(ElasticNet):
     __slots__ = ()
 
     def __init__(self, lam: float) -> None:
-        super().__init__(0.0, _number("lam", lam, 0, math.inf, "[)"))
+        super().__init__(0.0, check_number("lam", lam, 0, math.inf, "[)"))
 
     @property
     def lam(self) -> float:

@@ -9,67 +9,79 @@
 
 namespace fastloss {
 
-// Whether a loss has the optional members prepare and Plain (see losses.hpp).
+// Whether a loss has the optional members prepare and Hard (see losses.hpp).
 template <class Loss, class T, class = void>
 struct has_prepare : std::false_type {};
 template <class Loss, class T>
-struct has_prepare<Loss, T, std::void_t<decltype(std::declval<Loss>().prepare(T()))>> : std::true_type {};
+struct has_prepare<Loss, T, std::void_t<decltype(std::declval<Loss>().prepare(T(), T()))>> : std::true_type {};
 template <class Loss, class = void>
-struct plain_form {
-    using type = Loss;
-};
+struct has_hard : std::false_type {};
 template <class Loss>
-struct plain_form<Loss, std::void_t<typename Loss::Plain>> {
-    using type = typename Loss::Plain;
-};
+struct has_hard<Loss, std::void_t<typename Loss::Hard>> : std::true_type {};
+
+template <class T>
+static bool all_hard(int64_t n, const T* y) {
+    T others = 0;
+#pragma omp simd reduction(+ : others)
+    for (int64_t i = 0; i < n; ++i) others += y[i] * (1 - y[i]) == 0 ? T(0) : T(1);
+    return others == 0;
+}
+
+template <class T>
+FASTLOSS_INLINE bool weight_ok(T w) {
+    return w >= 0 && w < std::numeric_limits<T>::infinity();
+}
 
 // Sums run in the SIMD lanes that the compiler chooses: their order depends on n and the instruction set alone.
 template <class T, class Loss, bool weighted, bool values, bool gradients, bool hessians>
-static double run_block(const double* params, int64_t n, const T* y, const T* z, const T* weight, T scale, T* value,
-                        T* gradient, T* hessian, int32_t* status) {
-    using Int = typename vmath::Constants<T>::Int;  // a mask as wide as T, so that it shares T's lanes
-    constexpr Int bad_label = FASTLOSS_BAD_LABEL, bad_prediction = FASTLOSS_BAD_PREDICTION;
-    constexpr Int bad_weight = FASTLOSS_BAD_WEIGHT;
+static double run_block(const double* params, int64_t n, const T* y, const T* z, const T* weight, double scale,
+                        T* value, T* gradient, T* hessian, int32_t* status) {
     constexpr bool prepares = has_prepare<Loss, T>::value;
     constexpr int64_t at_once = 512;
     const Loss loss(params);
     double sum = 0;
-    Int bad = 0;
+    // Counted in T: SSE2 has no select between 64-bit integers, and a type of T's width shares its lanes.
+    T bad_labels = 0, bad_predictions = 0, bad_weights = 0;
     for (int64_t start = 0; start < n; start += at_once) {
         const int64_t stop = n - start < at_once ? n : start + at_once;
         T prepared[prepares ? at_once : 1];
         if constexpr (prepares) {
 #pragma omp simd
-            for (int64_t i = start; i < stop; ++i) prepared[i - start] = loss.prepare(z[i]);
+            for (int64_t i = start; i < stop; ++i) prepared[i - start] = loss.prepare(y[i], z[i]);
         }
-#pragma omp simd reduction(+ : sum) reduction(| : bad)
+#pragma omp simd reduction(+ : sum, bad_labels, bad_predictions, bad_weights)
         for (int64_t i = start; i < stop; ++i) {
             const T yi = y[i], zi = z[i];
-            Point<T> point;
-            if constexpr (prepares)
-                point = loss.at(yi, zi, prepared[i - start]);
-            else
-                point = loss.at(yi, zi);
-            Int flags = (loss.label_ok(yi) ? Int(0) : bad_label) | (loss.prediction_ok(zi) ? Int(0) : bad_prediction);
+            // Initialised at once: assigned to, gcc moves two floats as one 8-byte number and then cannot vectorise.
+            const Point<T> point = [&] {
+                if constexpr (prepares)
+                    return loss.at(yi, zi, prepared[i - start]);
+                else
+                    return loss.at(yi, zi);
+            }();
+            T bad_label = loss.label_ok(yi) ? T(0) : T(1), bad_prediction = loss.prediction_ok(zi) ? T(0) : T(1);
             double v = point.value;
-            T factor = scale;
+            T factor = T(scale);
             bool keep = true;
             if (weighted) {
                 const T w = weight[i];
-                const bool good = w >= 0 && w < std::numeric_limits<T>::infinity();
+                bad_weights += weight_ok(w) ? T(0) : T(1);
                 keep = !(w == 0);  // a select, not a product: 0 * inf must be 0
                 v = keep ? v * double(w) : 0.0;
-                factor = w * scale;
-                flags = good ? (keep ? flags : Int(0)) : bad_weight;
+                factor = T(double(w) * scale);  // neither need be in the range of float, the product is
+                bad_label = keep ? bad_label : T(0);
+                bad_prediction = keep ? bad_prediction : T(0);
             }
-            bad |= flags;
+            bad_labels += bad_label;
+            bad_predictions += bad_prediction;
             sum += v;
             if (values) value[i] = T(v);
             if (gradients) gradient[i] = keep ? factor * point.gradient : T(0);
             if (hessians) hessian[i] = keep ? factor * point.hessian : T(0);
         }
     }
-    *status |= int32_t(bad);
+    *status |= (bad_labels > 0 ? FASTLOSS_BAD_LABEL : 0) | (bad_predictions > 0 ? FASTLOSS_BAD_PREDICTION : 0) |
+               (bad_weights > 0 ? FASTLOSS_BAD_WEIGHT : 0);
     return sum;
 }
 
@@ -91,34 +103,41 @@ static double choose_outputs(const double* params, int64_t n, const T* y, const 
     return run(run_block<T, Loss, weighted, false, false, false>);
 }
 
-// The block function of a loss with one output a sample. A hessian is always asked for together with a gradient.
+// The block function of a loss with one output a sample.
 template <class T, class Loss>
 static double scalar_block(const double* params, int64_t n, int64_t k, const T* y, const T* z, const T* weight,
                            double scale, T* value, T* gradient, T* hessian, int32_t* status) {
-    using Plain = typename plain_form<Loss>::type;
-    if constexpr (!std::is_same_v<Plain, Loss>) {
-        if (Loss::is_plain(params))
-            return scalar_block<T, Plain>(params, n, k, y, z, weight, scale, value, gradient, hessian, status);
+    if (hessian && !gradient) {  // rarely asked for: no loop of its own, the gradient goes to a spare block
+        constexpr int64_t at_once = 512;
+        T spare[at_once];
+        double sum = 0;
+        for (int64_t i = 0; i < n; i += at_once)
+            sum += scalar_block<T, Loss>(params, n - i < at_once ? n - i : at_once, k, y + i, z + i,
+                                         weight ? weight + i : nullptr, scale, value ? value + i : nullptr, spare,
+                                         hessian + i, status);
+        return sum;
     }
-    if (weight)
-        return choose_outputs<T, Loss, true>(params, n, y, z, weight, T(scale), value, gradient, hessian, status);
-    return choose_outputs<T, Loss, false>(params, n, y, z, nullptr, T(scale), value, gradient, hessian, status);
+    if constexpr (has_hard<Loss>::value) {
+        if (Loss::is_hard(params) && all_hard(n, y))
+            return scalar_block<T, typename Loss::Hard>(params, n, k, y, z, weight, scale, value, gradient, hessian,
+                                                        status);
+    }
+    if (weight) return choose_outputs<T, Loss, true>(params, n, y, z, weight, scale, value, gradient, hessian, status);
+    return choose_outputs<T, Loss, false>(params, n, y, z, nullptr, scale, value, gradient, hessian, status);
 }
 
 // The sum of n weights, and whether all are finite and >= 0.
 template <class T>
 static double sum_weights(int64_t n, const T* weight, int32_t* status) {
     double sum = 0;
-    using Int = typename vmath::Constants<T>::Int;
-    constexpr Int bad_weight = FASTLOSS_BAD_WEIGHT;
-    Int bad = 0;
-#pragma omp simd reduction(+ : sum) reduction(| : bad)
+    T bad = 0;
+#pragma omp simd reduction(+ : sum, bad)
     for (int64_t i = 0; i < n; ++i) {
         const T w = weight[i];
-        bad |= w >= 0 && w < std::numeric_limits<T>::infinity() ? Int(0) : bad_weight;
+        bad += weight_ok(w) ? T(0) : T(1);
         sum += double(w);
     }
-    *status |= int32_t(bad);
+    *status |= bad > 0 ? FASTLOSS_BAD_WEIGHT : 0;
     return sum;
 }
 

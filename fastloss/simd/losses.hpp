@@ -5,10 +5,10 @@
 //     bool prediction_ok(T z)   whether z is; a NaN z always passes, and flows through to the results
 //     Point<T> at(T y, T z)     value, gradient and second derivative with respect to z
 // and, where they pay,
-//     T prepare(T z)            what at() takes as a third argument, found in a loop of its own: a long chain of
+//     T prepare(T y, T z)       what at() takes as a third argument, found in a loop of its own: a long chain of
 //                               operations fills a CPU's scheduler before the next sample can enter; two short ones
 //                               overlap (binary cross-entropy of logits, Zen 3: 4.4 -> 3.5 ns a sample)
-//     Plain, is_plain(params)   a struct for the common parameters, and whether these are they
+//     Hard, is_hard(params)     a struct for blocks whose labels are all 0 or 1, and whether these parameters allow it
 // All branch-free: selects between numbers that are computed anyway, so that compilers vectorise. What a caller does
 // not ask for is dropped as dead code. The list at the end is what the rest of the library sees.
 #pragma once
@@ -78,13 +78,13 @@ struct Huber {
 // Koenker and Bassett (1978).
 template <class T>
 struct Quantile {
-    T q;
-    explicit Quantile(const double* params) : q(T(params[0])) {}
+    T q, q_minus_one;  // each rounded once
+    explicit Quantile(const double* params) : q(T(params[0])), q_minus_one(T(params[0] - 1)) {}
     bool label_ok(T y) const { return is_number(y); }
     bool prediction_ok(T) const { return true; }
     Point<T> at(T y, T z) const {
         const T u = y - z;
-        const T slope = u < 0 ? q - 1 : q;
+        const T slope = u < 0 ? q_minus_one : q;
         return {double(u) * double(slope), u == 0 ? T(0) : unless_nan(u, -slope), unless_nan(u, T(0))};
     }
 };
@@ -103,70 +103,110 @@ struct Poisson {
     }
 };
 
-// The two weights of binary cross-entropy, positive(y) * -log p - negative(y) * log(1 - p), for labels in [0, 1]:
+// The two weights of binary cross-entropy, positive(y) * -log p + negative(y) * -log(1 - p), for labels in [0, 1]:
 // y is smoothed towards 1/2, then the positive part is multiplied by pos_weight.
-// `plain` is for no smoothing and pos_weight 1.
-template <class T, bool plain>
+template <class T>
 struct BinaryTarget {
-    T keep, half_smoothing, pos_weight;
-    explicit BinaryTarget(const double* params)
-        : keep(T(1 - params[0])), half_smoothing(T(0.5 * params[0])), pos_weight(T(params[1])) {}
-    static bool is_plain(const double* params) { return params[0] == 0 && params[1] == 1; }
+    T smoothing, pos_weight;
+    explicit BinaryTarget(const double* params) : smoothing(T(params[0])), pos_weight(T(params[1])) {}
+    static bool is_hard(const double* params) { return params[0] == 0 && params[1] == 1; }
     bool label_ok(T y) const { return y >= 0 && y <= 1; }
-    T positive(T y) const { return plain ? y : pos_weight * (y * keep + half_smoothing); }
-    T negative(T y) const { return plain ? 1 - y : (1 - y) * keep + half_smoothing; }
-    T total(T a, T b) const { return plain ? T(1) : a + b; }
+    // Not y (1 - smoothing) + smoothing / 2: for y = 0 and y = 1 these round once.
+    T positive(T y) const { return pos_weight * (y + smoothing * (T(0.5) - y)); }
+    T negative(T y) const { return (1 - y) + smoothing * (y - T(0.5)); }
 };
 
-// Binary cross-entropy of the logit z, p = sigmoid(z). With a, b the target's weights,
-//     a softplus(-z) + b softplus(z) = (a + b) log1p(exp(-|z|)) + (z > 0 ? b : a) |z|,
-// sums of non-negative terms: nothing cancels, whatever the label. The gradient is b sigmoid(z) - a sigmoid(-z): for
-// y = 1 it is -sigmoid(-z), to full relative precision, where sigmoid(z) - 1 would cancel.
-template <class T, bool plain = false>
-struct BinaryCrossEntropyLogits {
-    BinaryTarget<T, plain> target;
-    explicit BinaryCrossEntropyLogits(const double* params) : target(params) {}
-    using Plain = BinaryCrossEntropyLogits<T, true>;
-    static bool is_plain(const double* params) { return BinaryTarget<T, plain>::is_plain(params); }
-    bool label_ok(T y) const { return target.label_ok(y); }
+// Binary cross-entropy of the logit z for labels 0 and 1: with t = z for y = 0, -z for y = 1, it is
+//     softplus(t) = max(t, 0) + log1p(exp(-|t|)),
+// its gradient sigmoid(t) for y = 0 and -sigmoid(t) for y = 1.
+template <class T>
+struct HardLogits {
+    explicit HardLogits(const double*) {}
+    bool label_ok(T) const { return true; }
     bool prediction_ok(T) const { return true; }
-    T prepare(T z) const { return vmath::exp_nonpositive(-vmath::abs(z)); }
+    T prepare(T, T z) const { return vmath::exp_nonpositive(-vmath::abs(z)); }
     Point<T> at(T y, T z, T e) const {
-        const T a = target.positive(y), b = target.negative(y), total = target.total(a, b);
+        const T sign = 1 - 2 * y, t = sign * z;
         const T large = 1 / (1 + e), small = e * large;  // sigmoid(|z|), sigmoid(-|z|)
-        const T slope = z > 0 ? b : a;
-        const T linear = slope == 0 ? T(0) : slope * vmath::abs(z);  // 0 * inf is 0 here
-        const T toward_one = z > 0 ? large : small, toward_zero = z > 0 ? small : large;
-        return {double(total * vmath::log1p_unit(e) + linear), b * toward_one - a * toward_zero,
-                total * (small * large)};
+        return {double((t > 0 ? t : T(0)) + vmath::log1p_unit(e)), sign * (t > 0 ? large : small), small * large};
     }
 };
 
-// Binary cross-entropy of the probability z, clipped to [eps, 1 - eps]. In float32 1 - eps may round to 1, so the
-// upper end is at most the largest number below 1. Outside the clip the loss is constant and its gradient 0.
-template <class T, bool plain = false>
-struct BinaryCrossEntropyProbabilities {
-    BinaryTarget<T, plain> target;
+// The same for labels in [0, 1] and any parameters. With a, b the target's weights,
+//     a softplus(-z) + b softplus(z) = (a + b) log1p(exp(-|z|)) + (z > 0 ? b : a) |z|,
+// sums of non-negative terms: nothing cancels. The gradient is b sigmoid(z) - a sigmoid(-z): for b = 0 it has full
+// relative precision, where sigmoid(z) - 1 would cancel.
+template <class T>
+struct BinaryCrossEntropyLogits {
+    BinaryTarget<T> target;
+    using Hard = HardLogits<T>;
+    static bool is_hard(const double* params) { return BinaryTarget<T>::is_hard(params); }
+    explicit BinaryCrossEntropyLogits(const double* params) : target(params) {}
+    bool label_ok(T y) const { return target.label_ok(y); }
+    bool prediction_ok(T) const { return true; }
+    T prepare(T, T z) const { return vmath::exp_nonpositive(-vmath::abs(z)); }
+    Point<T> at(T y, T z, T e) const {
+        const T a = target.positive(y), b = target.negative(y);
+        const T large = 1 / (1 + e), small = e * large;
+        const T slope = z > 0 ? b : a;
+        const T linear = slope == 0 ? T(0) : slope * vmath::abs(z);  // 0 * inf is 0 here
+        const T toward_one = z > 0 ? large : small, toward_zero = z > 0 ? small : large;
+        return {double((a + b) * vmath::log1p_unit(e) + linear), b * toward_one - a * toward_zero,
+                (a + b) * (small * large)};
+    }
+};
+
+// Clips a probability to [eps, 1 - eps]. In float32 1 - eps may round to 1, so the upper end is at most the largest
+// number below 1. NaN stays NaN.
+template <class T>
+struct Clip {
     T lower, upper;
-    using Plain = BinaryCrossEntropyProbabilities<T, true>;
-    static bool is_plain(const double* params) { return BinaryTarget<T, plain>::is_plain(params); }
-    explicit BinaryCrossEntropyProbabilities(const double* params) : target(params) {
+    explicit Clip(double eps) {
         using L = std::numeric_limits<T>;
-        const double eps = params[2];
         const T below_one = 1 - L::epsilon() / 2;
         lower = eps > 0 && T(eps) == 0 ? L::denorm_min() : T(eps);
         upper = eps > 0 && T(1 - eps) > below_one ? below_one : T(1 - eps);
     }
+    static bool contains(T z) { return !(z < 0 || z > 1); }
+    T operator()(T z) const { return z < lower ? lower : (z > upper ? upper : z); }
+};
+
+// Binary cross-entropy of the probability z for labels 0 and 1: -log of what the label was given, z or 1 - z, after
+// clipping. Outside the clip the loss is constant and its gradient 0.
+template <class T>
+struct HardProbabilities {
+    Clip<T> clip;
+    explicit HardProbabilities(const double* params) : clip(params[2]) {}
+    bool label_ok(T) const { return true; }
+    bool prediction_ok(T z) const { return Clip<T>::contains(z); }
+    T prepare(T y, T z) const {
+        const T p = clip(z), q = 1 - p;
+        return vmath::log(y > 0 ? p : q, y > 0 ? T(0) : (1 - q) - p);  // the rounding error of 1 - p is not lost
+    }
+    Point<T> at(T y, T z, T log_given) const {
+        const T p = clip(z);
+        const T inverse = 1 / (y > 0 ? p : 1 - p);
+        const bool inside = p == z || !is_number(z);
+        return {double(-log_given), inside ? (1 - 2 * y) * inverse : T(0), inside ? inverse * inverse : T(0)};
+    }
+};
+
+// The same for labels in [0, 1] and any parameters.
+template <class T>
+struct BinaryCrossEntropyProbabilities {
+    BinaryTarget<T> target;
+    Clip<T> clip;
+    using Hard = HardProbabilities<T>;
+    static bool is_hard(const double* params) { return BinaryTarget<T>::is_hard(params); }
+    explicit BinaryCrossEntropyProbabilities(const double* params) : target(params), clip(params[2]) {}
     bool label_ok(T y) const { return target.label_ok(y); }
-    bool prediction_ok(T z) const { return !(z < 0 || z > 1); }
+    bool prediction_ok(T z) const { return Clip<T>::contains(z); }
     Point<T> at(T y, T z) const {
         const T a = target.positive(y), b = target.negative(y);
-        const T p = z < lower ? lower : (z > upper ? upper : z);
-        const T q = 1 - p, rest = (1 - q) - p;  // q + rest is 1 - p exactly
-        // 0 * log(0) is 0: a weight of 0 drops its term.
-        const T log_q = q == 0 ? -std::numeric_limits<T>::infinity() : vmath::log_normal(q, rest);
+        const T p = clip(z), q = 1 - p;
+        // A weight of 0 drops its term, even where the logarithm is infinite.
         const T positive = a == 0 ? T(0) : a * vmath::log(p);
-        const T negative = b == 0 ? T(0) : b * log_q;
+        const T negative = b == 0 ? T(0) : b * vmath::log(q, (1 - q) - p);
         const T slope_p = a == 0 ? T(0) : a / p, slope_q = b == 0 ? T(0) : b / q;
         const bool inside = p == z || !is_number(z);
         const T flow = unless_nan(z, T(0));  // for a NaN whose terms have been dropped

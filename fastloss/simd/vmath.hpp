@@ -184,12 +184,18 @@ FASTLOSS_INLINE T log_specials(T x, T result) {
     return x == 0 ? -L::infinity() : result;
 }
 
+// log(x + rest), with rest as for log_normal.
 template <class T>
-FASTLOSS_INLINE T log(T x) {
+FASTLOSS_INLINE T log(T x, T rest) {
     using C = Constants<T>;
     const bool denormal = x < std::numeric_limits<T>::min();
     const T scaled = denormal ? x * C::denormal_scale : x;
-    return log_specials(x, log_normal(scaled, T(0), denormal ? T(-C::denormal_log2) : T(0)));
+    return log_specials(x, log_normal(scaled, rest, denormal ? T(-C::denormal_log2) : T(0)));
+}
+
+template <class T>
+FASTLOSS_INLINE T log(T x) {
+    return log(x, T(0));
 }
 
 template <class T>

@@ -1,0 +1,57 @@
+"""What a figure was measured on: no figure is printed without it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+# Some are published under several names.
+DISTRIBUTIONS = ("fastloss", "numpy", "scipy", "scikit-learn", "torch", "xgboost", "xgboost-cpu")
+
+
+def cpu_model() -> str:
+    """The CPU's name as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        if asked.stdout.strip():
+            return asked.stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe() -> dict[str, Any]:
+    """Machine, instruction set in use and versions, for JSON."""
+    from fastloss import _runtime
+
+    return {
+        "cpu_model": cpu_model(),
+        "cores": cores(),
+        "instruction_set": _runtime.instruction_set(),
+        "compiler": _runtime.compiler()[0],
+        "versions": versions(),
+    }

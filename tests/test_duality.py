@@ -1,0 +1,103 @@
+"""Duality gaps and the path's start: the certificates of a solution."""
+
+import numpy as np
+import pytest
+from problems import PENALISED, SETTINGS, SMOOTH, Problem, bits
+from scipy import optimize
+
+import fastloss as fl
+
+CERTIFIED = [case for case in SMOOTH if Problem.draw(case, PENALISED[0]).objective().has_duality_gap]
+certified = pytest.mark.parametrize("case", CERTIFIED, ids=str)
+penalised = pytest.mark.parametrize("setting", PENALISED, ids=str)
+UNPENALISED = [setting for setting in SETTINGS if setting.penalty is None]
+
+
+def test_the_losses_with_a_gap():
+    assert {"SquaredError", "Huber", "BinaryCrossEntropy", "Poisson"} <= {case.name for case in CERTIFIED}
+
+
+@certified
+@penalised
+def test_the_gap_bounds_the_distance_to_the_minimum(case, setting):
+    objective = Problem.draw(case, setting, n=80, p=5).objective()
+    solution = fl.minimize(objective, tol=1e-9)
+    scale = 1 + abs(solution.fun)
+    assert -1e-12 * scale <= objective.duality_gap(solution.x) <= 1e-9 * objective.value(np.zeros(objective.size))
+    for seed in range(12):
+        # From next to the solution to far away from it; zeros too, where the dual point of L1 is scaled most.
+        direction = np.random.default_rng(seed).normal(size=objective.size)
+        w = solution.x + 10.0 ** (seed % 6 - 4) * direction if seed else np.zeros(objective.size)
+        gap = objective.duality_gap(w)
+        assert gap >= objective.objective(w) - solution.fun - 1e-12 * (1 + abs(objective.objective(w)))
+        assert gap >= -1e-12 * scale
+
+
+@certified
+@penalised
+def test_the_gap_closes_in_float32(case, setting):
+    objective = Problem.draw(case, setting, n=80, p=5, dtype=np.float32).objective()
+    solution = fl.minimize(objective, tol=2e-5)
+    assert -1e-6 <= solution.duality_gap <= 2e-5 * max(1.0, objective.value(np.zeros(objective.size)))
+    for seed in range(5):
+        w = np.random.default_rng(seed).normal(size=objective.size)
+        assert objective.duality_gap(w) >= (objective.objective(w) - solution.fun) * (1 - 1e-5) - 2e-5
+
+
+@certified
+@penalised
+def test_the_gap_is_identical_for_any_number_of_threads(case, setting):
+    problem = Problem.draw(case, setting, n=4001, p=11)
+    w = problem.point()
+    found = [(problem.objective(k), k) for k in (1, 2, 3, 8)]
+    assert len({bits(objective.duality_gap(w), objective.lambda_max()) for objective, _ in found}) == 1
+
+
+@certified
+@pytest.mark.parametrize("penalty", [fl.L1(0.05), fl.ElasticNet(0.02, 0.1)], ids=repr)
+@pytest.mark.parametrize("offset", [False, True])
+def test_the_gap_of_integer_weights_is_that_of_repetitions(case, penalty, offset):
+    problem = Problem.draw(case, SETTINGS[0]._replace(weighted=True, offset=offset, intercept=True, penalty=penalty))
+    repeated = problem.rows(np.repeat(np.arange(200), problem.weight.astype(int)))
+    w = problem.point()
+    for method in (lambda x: x.duality_gap(w), lambda x: x.lambda_max()):
+        assert method(problem.objective()) == pytest.approx(method(repeated.objective()), rel=1e-9, abs=1e-12)
+
+
+@certified
+@pytest.mark.parametrize("setting", UNPENALISED, ids=str)
+def test_from_lambda_max_on_all_coefficients_are_zero(case, setting):
+    problem = Problem.draw(case, setting)
+    largest = problem.objective().lambda_max()
+    assert largest > 0
+    above, below = (problem.objective(penalty=fl.L1(k * largest)) for k in (1.0001, 0.99))
+    np.testing.assert_array_equal(fl.minimize(above, tol=1e-12).x[:6], 0)
+    assert np.count_nonzero(fl.minimize(below, tol=1e-8).x[:6]) > 0
+
+
+@pytest.mark.parametrize("case", SMOOTH, ids=str)
+@pytest.mark.parametrize("setting", UNPENALISED, ids=str)
+def test_lambda_max_is_the_largest_slope_at_the_best_intercept(case, setting, dtype):
+    problem = Problem.draw(case, setting, dtype=dtype)
+
+    def gradient(intercept):
+        return problem.oracle(np.append(np.zeros(6), [intercept] * setting.intercept))[1]
+
+    best = optimize.brentq(lambda b: gradient(b)[-1], -20, 20, xtol=1e-14) if setting.intercept else 0.0
+    slopes = gradient(best)
+    tolerance = 1e-6 if dtype == np.float64 else 1e-3
+    assert problem.objective().lambda_max() == pytest.approx(abs(slopes[:6]).max(), rel=tolerance)
+
+
+@pytest.mark.parametrize("y", [0.0, 1.0, 1e6, -1e-6])
+@pytest.mark.parametrize("case", CERTIFIED, ids=str)
+def test_labels_that_are_all_the_same(case, y):
+    problem = Problem.draw(case, SETTINGS[0]._replace(intercept=True, penalty=fl.L1(0.1)), n=50, p=3)
+    problem.y[:] = y
+    try:
+        objective = problem.objective()
+    except ValueError:  # not a label of this loss
+        return
+    # With an intercept there is nothing left for the coefficients, nor for the logit of the only class but to grow.
+    assert objective.lambda_max() == pytest.approx(0, abs=1e-6 * max(1.0, abs(y)))
+    assert objective.duality_gap(np.zeros(4)) >= 0

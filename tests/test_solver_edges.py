@@ -1,0 +1,138 @@
+"""Solvers on data that is hard to fit, or wrong."""
+
+import numpy as np
+import pytest
+from test_solvers import LOGISTIC, data, solver
+
+import fastloss as fl
+
+LOSSES = {"squared": fl.SquaredError(), "huber": fl.Huber(0.5), "logistic": LOGISTIC}
+loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+
+
+def draw(loss, n=120, p=8, dtype=np.float64):
+    return [x.astype(dtype) for x in data(n, p, classes=loss == LOGISTIC)]
+
+
+def fit(X, y, loss, solver, lam=0.05, tol=1e-8, intercept=True):
+    """Run to a gap that certifies the solution."""
+    objective = fl.LinearObjective(X, y, loss, fl.L1(lam), fit_intercept=intercept)
+    result = fl.minimize(objective, solver=solver, tol=tol)
+    assert result.success
+    assert np.isfinite(result.x).all()
+    return result
+
+
+@loss
+@solver
+def test_a_column_of_zeros(loss, solver):
+    X, y = draw(loss)
+    X[:, 3] = 0
+    result = fit(X, y, loss, solver)
+    assert result.x[3] == 0
+    assert result.fun == pytest.approx(fit(np.delete(X, 3, axis=1), y, loss, solver).fun, rel=1e-7)
+
+
+@loss
+@solver
+def test_a_constant_column(loss, solver):
+    X, y = draw(loss)
+    X[:, 3] = 2
+    # The intercept does the same for nothing.
+    assert fit(X, y, loss, solver, tol=1e-10).x[3] == pytest.approx(0, abs=1e-6)
+
+
+@loss
+@solver
+def test_a_column_twice(loss, solver):
+    X, y = draw(loss)
+    result = fit(np.column_stack([X, X[:, 0]]), y, loss, solver)
+    assert result.fun == pytest.approx(fit(X, y, loss, solver).fun, rel=1e-7)
+
+
+@loss
+@solver
+@pytest.mark.parametrize("shape", [(120, 1), (1, 1), (1, 8), (5, 30), (2, 2000)], ids=str)
+def test_a_shape(shape, loss, solver):
+    fit(*draw(loss, *shape), loss, solver, tol=1e-6)
+
+
+@loss
+@solver
+@pytest.mark.parametrize("factor", [1.0, 1.5, 1e6])
+def test_a_penalty_that_leaves_nothing(factor, loss, solver):
+    X, y = draw(loss)
+    largest = fl.LinearObjective(X, y, loss).lambda_max()
+    result = fit(X, y, loss, solver, factor * largest)
+    np.testing.assert_allclose(result.x[:8], 0, atol=1e-3 if factor == 1 else 0)
+
+
+@loss
+@solver
+def test_float32(loss, solver):
+    single = fit(*draw(loss, dtype=np.float32), loss, solver, tol=1e-6)
+    double = fit(*draw(loss), loss, solver, tol=1e-6)
+    assert single.x.dtype == np.float64
+    assert single.fun == pytest.approx(double.fun, rel=2e-6)
+    np.testing.assert_allclose(single.x, double.x, atol=1e-2)
+
+
+@solver
+@pytest.mark.parametrize("lam", [1e-2, 1e-3])
+def test_separable_classes(solver, lam):
+    # Without a penalty the coefficients grow without end.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 5))
+    X[:, 0] += np.sign(X[:, 0])
+    y = (X[:, 0] > 0).astype(float)
+    result = fit(X, y, LOGISTIC, solver, lam=lam, tol=1e-6)
+    assert np.all((X @ result.x[:5] + result.x[5] > 0) == (y > 0))
+    assert np.argmax(abs(result.x)) == 0
+
+
+@solver
+@pytest.mark.parametrize("y", [0.0, 3.0])
+def test_labels_that_are_all_the_same(solver, y):
+    X = data()[0]
+    result = fit(X, np.full(120, y), fl.SquaredError(), solver, tol=1e-10)
+    np.testing.assert_allclose(result.x, [0] * 8 + [y], atol=1e-4)
+
+
+@loss
+@solver
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_the_units_of_the_columns_do_not_matter(scale, loss, solver):
+    # Without an intercept: its unit would stay.
+    X, y = draw(loss)
+    result = fit(X, y, loss, solver, intercept=False)
+    other = fit(X * scale, y, loss, solver, lam=0.05 * scale, intercept=False)
+    np.testing.assert_allclose(other.x * scale, result.x, atol=1e-3)
+    assert other.fun == pytest.approx(result.fun, rel=1e-6)
+
+
+@solver
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_the_units_of_the_labels_do_not_matter(scale, solver):
+    X, y = data()
+    result = fit(X, y, fl.SquaredError(), solver)
+    other = fit(X, y * scale, fl.SquaredError(), solver, lam=0.05 * scale)
+    np.testing.assert_allclose(other.x / scale, result.x, atol=1e-3)
+
+
+@solver
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_data_that_is_not_finite_ends_the_run(solver, bad):
+    X, y = data()
+    X[5, 2] = bad
+    with pytest.warns(fl.ConvergenceWarning, match="not finite"):
+        result = fl.minimize(fl.LinearObjective(X, y, fl.SquaredError(), fl.L1(0.1)), solver=solver)
+    assert not result.success
+
+
+def test_steps_that_overflow_are_taken_back():
+    # exp of the first steps overflows: the line search has to shorten them.
+    X, y = data(classes=True)
+    objective = fl.LinearObjective(300 * X, y, fl.Poisson(), fl.L2(1.0))
+    result = fl.minimize(objective, tol=1e-4, max_iter=100_000)
+    assert result.success
+    assert result.fun < objective.objective(np.zeros(9))

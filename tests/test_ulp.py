@@ -1,0 +1,56 @@
+"""Values and derivatives of single samples, against mpmath, in ulp."""
+
+import numpy as np
+from ulp import arguments, exact, ulp_errors
+
+from fastloss import _runtime
+
+# The first two are promised by NUMERICS.md. Second derivatives only scale steps, and are a product more.
+BOUNDS = {"value": 4, "gradient": 4, "hessian": 6}
+BETWEEN_INSTRUCTION_SETS = 4
+
+
+def results(case, dtype):
+    y, z = arguments(case, dtype)
+    loss = case.make()
+    value, gradient = loss.value_and_grad(y, z, reduction="none")
+    again, hessian = loss.grad_and_hess(y, z)
+    np.testing.assert_array_equal(gradient, again)
+    return {"value": value, "gradient": gradient, "hessian": hessian}
+
+
+def test_every_sample_is_near_the_exact_result(case, dtype, isa, record_ulp):
+    y, z = arguments(case, dtype)
+    failures = []
+    for (what, got), (high, low, size) in zip(results(case, dtype).items(), exact(case, dtype), strict=True):
+        errors = np.where(np.isnan(high), 0, ulp_errors(got, high, low, size))  # at a kink anything is right
+        record_ulp(case, what, dtype, isa, errors.max())
+        wrong = ~(errors <= BOUNDS[what])
+        if wrong.any():
+            i = errors.argmax()  # of NaN, where there is one
+            failures.append(
+                f"{what} at y={y[i]!r}, z={z[i]!r}: {got[i]!r}, exactly {high[i]!r}; {errors[i]:.1f} ulp. "
+                f"{wrong.sum()} of {wrong.size} samples miss {BOUNDS[what]} ulp"
+            )
+    assert not failures, "\n".join(failures)
+
+
+def test_instruction_sets_agree(case, dtype, isas, record_ulp):
+    found = []
+    for name in isas:
+        _runtime.use_instruction_set(name)
+        found.append(results(case, dtype))
+    for name, other in zip(isas[1:], found[1:], strict=True):
+        for (what, base), (high, _, size) in zip(found[0].items(), exact(case, dtype), strict=True):
+            errors = np.where(np.isnan(high), 0, ulp_errors(other[what], base.astype(np.float64), 0.0, size))
+            record_ulp(case, what, dtype, f"{name} - {isas[0]}", errors.max())
+            assert errors.max() <= BETWEEN_INSTRUCTION_SETS
+
+
+def test_sums_of_instruction_sets_agree(case, dtype, isas):
+    y, z = case.sample(10_000, dtype)
+    sums = []
+    for name in isas:
+        _runtime.use_instruction_set(name)
+        sums.append(case.make()(y, z, reduction="sum"))
+    np.testing.assert_allclose(sums, sums[0], rtol=1e-7 if dtype == np.float32 else 1e-14)
