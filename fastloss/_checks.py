@@ -12,7 +12,7 @@ def check_number(name: str, value: Any, low: float, high: float, ends: str = "()
 
     Raises TypeError or ValueError, naming the parameter.
     """
-    if isinstance(value, bool | np.bool_ | str | np.ndarray) or not hasattr(value, "__float__"):
+    if isinstance(value, bool | np.bool_ | str) or not hasattr(value, "__float__") or np.ndim(value):
         raise TypeError(f"{name} must be a number, got {value!r}")
     number = float(value)
     above = number >= low if ends[0] == "[" else number > low

@@ -61,6 +61,29 @@ cdef inline void linear_f64(const Pass *job, int64_t start, int64_t n, double *z
         <const double *>job.x + start * job.stride, job.stride, n, job.p, <const double *>job.w, z)
 
 
+cdef inline bint is_zero(const Pass *job, int64_t i) noexcept nogil:
+    """Whether the weight of row i is 0."""
+    if job.weight == NULL:
+        return False
+    return (<const float *>job.weight)[i] == 0 if job.single else (<const double *>job.weight)[i] == 0
+
+
+cdef bint next_rows(const Pass *job, int64_t *start, int64_t stop, int64_t *n) noexcept nogil:
+    """The next rows to go through together, from start[0] on; rows of weight 0 are not even read. False at the end."""
+    cdef int64_t i
+    while start[0] < stop and is_zero(job, start[0]):
+        start[0] += 1
+    if start[0] >= stop:
+        return False
+    n[0] = min(stop - start[0], job.rows)
+    if job.weight != NULL:
+        for i in range(1, n[0]):
+            if is_zero(job, start[0] + i):
+                n[0] = i
+                break
+    return True
+
+
 cdef double pass_chunk(const Pass *job, int64_t start, int64_t stop, double *gradient, int32_t *status) noexcept nogil:
     """Loss of a chunk; adds X' r and the sum of r to gradient[:p] and gradient[p]."""
     cdef double[MAX_ROWS] z
@@ -73,8 +96,7 @@ cdef double pass_chunk(const Pass *job, int64_t start, int64_t stop, double *gra
     if job.gradient:
         r = <double *>residual
     r32 = <float *>r
-    while start < stop:
-        n = min(stop - start, job.rows)
+    while next_rows(job, &start, stop, &n):
         if job.single:
             linear_f32(job, start, n, z32)
             sum += job.kernel.f32(
@@ -114,12 +136,15 @@ cdef double predict_chunk(const Pass *job, int64_t start, int64_t stop, double *
 cdef double transposed_chunk(const Pass *job, int64_t start, int64_t stop, double *gradient,
                              int32_t *status) noexcept nogil:
     """Adds X' r of the chunk."""
-    if job.single:
-        table().f32.add_rows(<const float *>job.x + start * job.stride, job.stride, stop - start, job.p,
-                             <const float *>job.residual + start, gradient)
-    else:
-        table().f64.add_rows(<const double *>job.x + start * job.stride, job.stride, stop - start, job.p,
-                             <const double *>job.residual + start, gradient)
+    cdef int64_t n
+    while next_rows(job, &start, stop, &n):
+        if job.single:
+            table().f32.add_rows(<const float *>job.x + start * job.stride, job.stride, n, job.p,
+                                 <const float *>job.residual + start, gradient)
+        else:
+            table().f64.add_rows(<const double *>job.x + start * job.stride, job.stride, n, job.p,
+                                 <const double *>job.residual + start, gradient)
+        start += n
     return 0
 
 
@@ -231,12 +256,13 @@ cdef class DenseRows:
         with nogil:
             run(&job, predict_chunk, NULL, &status)
 
-    def transposed_product(self, r, n_threads):
-        """X' r, p numbers."""
+    def transposed_product(self, r, weight, n_threads):
+        """X' r, p numbers, over the rows whose weight is not 0."""
         cdef Pass job = self.job(n_threads)
         cdef int32_t status = 0
         job.gradient = True
         job.residual = address(r)
+        job.weight = address(weight)
         cdef double *gradients = new_gradients(&job)
         with nogil:
             run(&job, transposed_chunk, gradients, &status)

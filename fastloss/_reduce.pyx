@@ -223,7 +223,7 @@ cdef Array *take_output(Arguments *arguments, x, str name, const Array *like, bi
     if buffer.readonly:
         raise ValueError(f"{name} must be writable; it is read-only")
     for axis in range(array.ndim):
-        if array.strides[axis] == 0 and array.shape[axis] > 1:
+        if array.size and array.strides[axis] == 0 and array.shape[axis] > 1:
             raise ValueError(f"{name} must not overlap itself; several of its elements are the same memory")
     return array
 

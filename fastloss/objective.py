@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastloss._arrays import as_real_array
+from fastloss._checks import check_number
 from fastloss._linear import DenseRows
 from fastloss.losses import Loss
 from fastloss.penalties import L1, ElasticNet, soft_threshold
@@ -75,8 +76,8 @@ class LinearObjective:
         offset: ArrayLike | None = None,
         n_threads: int | None = None,
     ) -> None:
-        if not isinstance(X, np.ndarray):
-            raise TypeError(f"X must be a numpy array, got {type(X).__name__}")
+        if not isinstance(X, np.ndarray) or isinstance(X, np.ma.MaskedArray):
+            raise TypeError(f"X must be a numpy array without a mask, got {type(X).__name__}")
         if X.ndim != 2 or X.shape[0] == 0 or X.shape[1] == 0:
             raise ValueError(f"X must be of shape (n, p) with n, p >= 1, got shape {X.shape}")
         if not isinstance(loss, Loss):
@@ -207,8 +208,7 @@ class LinearObjective:
         ndarray of shape (size,), float64
             A new array; the intercept stays as it is.
         """
-        if not step > 0:
-            raise ValueError(f"step must be a positive number, got {step!r}")
+        step = check_number("step", step, 0, math.inf)
         result = self._split(w)[0].copy()
         coefficients = result[: self.n_features]
         soft_threshold(coefficients, step * self.penalty.l1, out=coefficients)
@@ -242,11 +242,11 @@ class LinearObjective:
 
         Notes
         -----
-        With u_i = s_i loss'(y_i, z_i) / sum(s), the dual objective is
+        With u_i = s_i loss'(y_i, z_i) and S = sum(s), the dual objective is
 
-            D(u) = sum_i u_i offset_i - sum_i (s_i / S) conjugate_i(S u_i / s_i) - penalty_conjugate(-X' u),
+            D(u) = sum_i [u_i offset_i - s_i conjugate_i(u_i / s_i)] / S - penalty_conjugate(-X' u / S),
 
-        under sum(u) = 0 where there is an intercept, and abs(X' u) <= l1 where l2 = 0. Fenchel (1949); Rockafellar,
+        under sum(u) = 0 where there is an intercept, and abs(X' u) <= S l1 where l2 = 0. Fenchel (1949); Rockafellar,
         "Convex analysis", section 31.
         """
         l1, l2 = self.penalty.l1, self.penalty.l2
@@ -255,14 +255,16 @@ class LinearObjective:
         point, coefficients, intercept = self._split(w)
         z = np.empty_like(self.y)
         self._design.predict(coefficients, intercept, self.offset, z, self.n_threads)
-        _, slopes = self.loss.value_and_grad(self.y, z, reduction="none", n_threads=self.n_threads)
-        slopes = slopes.astype(np.float64)
-        s = np.ones(self.n_samples) if self.sample_weight is None else self.sample_weight.astype(np.float64)
-        slopes[s == 0] = 0  # where even the loss may not be finite
+        _, weighted = self.loss.value_and_grad(
+            self.y, z, self.sample_weight, reduction="none", n_threads=self.n_threads
+        )
+        u = weighted.astype(np.float64)
         if self.fit_intercept:
-            slopes = _balance(slopes, s)
-        u = s * slopes / self._total
-        correlation = self._design.transposed_product(np.ascontiguousarray(u, dtype=self.y.dtype), self.n_threads)
+            u = _balance(u)
+        correlation = self._design.transposed_product(
+            np.ascontiguousarray(u, dtype=self.y.dtype), self.sample_weight, self.n_threads
+        )
+        correlation /= self._total
         if l2 == 0:
             largest = float(np.abs(correlation).max())
             scale = 1.0 if largest <= l1 else l1 / largest
@@ -271,13 +273,16 @@ class LinearObjective:
             scale = 1.0
             excess = np.maximum(np.abs(correlation) - l1, 0.0)
             penalty_conjugate = float(excess @ excess) / (4 * l2)
-        used = s > 0
-        y = self.y.astype(np.float64)
-        conjugate = self.loss.conjugate(y[used], scale * slopes[used])
-        dual = -float(s[used] @ conjugate) / self._total - penalty_conjugate
+        y, u = self.y.astype(np.float64), scale * u
+        if self.sample_weight is None:
+            total = float(self.loss.conjugate(y, u).sum())
+        else:
+            used = self.sample_weight > 0
+            s = self.sample_weight[used].astype(np.float64)
+            total = float(s @ self.loss.conjugate(y[used], u[used] / s))
         if self.offset is not None:
-            dual += scale * float(u @ self.offset.astype(np.float64))
-        return self.objective(point) - dual
+            total -= float(u @ self.offset.astype(np.float64))
+        return self.objective(point) + total / self._total + penalty_conjugate
 
     def lambda_max(self) -> float:
         """The smallest l1 strength at which all coefficients are 0 (with the best intercept): the start of a path."""
@@ -307,18 +312,15 @@ class LinearObjective:
             step = -slope / curvature if curvature > 0 else math.copysign(width, -slope)
             proposal = b + max(-width, min(width, step))
             width *= 2
-            if not low < proposal < high:
-                proposal = 0.5 * (low + high)
             if abs(proposal - b) <= tiny * max(1.0, abs(b)):
                 break
-            b = proposal
+            b = proposal if low < proposal < high else 0.5 * (low + high)
         return b
 
 
-def _balance(slopes: NDArray[Any], s: NDArray[Any]) -> NDArray[Any]:
-    """Shrink the slopes of one sign so that their weighted sum is 0; shrinking keeps them in the conjugate's domain."""
-    up = float((s * np.maximum(slopes, 0)).sum())
-    down = float((s * np.maximum(-slopes, 0)).sum())
+def _balance(u: NDArray[Any]) -> NDArray[Any]:
+    """Shrink the numbers of one sign so that the sum is 0; shrinking keeps them in the conjugate's domain."""
+    up, down = float(np.maximum(u, 0).sum()), float(np.maximum(-u, 0).sum())
     if up == 0 or down == 0:
-        return np.zeros_like(slopes)
-    return slopes * np.where(slopes > 0, min(1.0, down / up), min(1.0, up / down))
+        return np.zeros_like(u)
+    return u * np.where(u > 0, min(1.0, down / up), min(1.0, up / down))

@@ -86,7 +86,7 @@ static double run_block(const double* params, int64_t n, const T* y, const T* z,
 }
 
 template <class T, class Loss, bool weighted>
-static double choose_outputs(const double* params, int64_t n, const T* y, const T* z, const T* weight, T scale,
+static double choose_outputs(const double* params, int64_t n, const T* y, const T* z, const T* weight, double scale,
                              T* value, T* gradient, T* hessian, int32_t* status) {
     const auto run = [&](auto block) {
         return block(params, n, y, z, weight, scale, value, gradient, hessian, status);

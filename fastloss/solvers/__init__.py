@@ -65,7 +65,7 @@ def minimize(
     TypeError, ValueError
         If an argument is not what it may be, or the solver cannot handle the loss.
     """
-    if solver != "auto" and solver not in SOLVERS:
+    if not isinstance(solver, str) or (solver != "auto" and solver not in SOLVERS):
         raise ValueError(f"solver must be 'auto', {', '.join(map(repr, SOLVERS))}; got {solver!r}")
     run = SOLVERS["fista" if solver == "auto" else solver]
     return run(obj, w0, tol=tol, max_iter=max_iter, callback=callback, verbose=verbose)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastloss.solvers.result import Monitor, Result
+from fastloss.solvers.result import Monitor, Result, check_objective, start_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +53,7 @@ def fista(
     SIAM J. Imaging Sciences 2(1). B. O'Donoghue and E. Candes (2015), "Adaptive restart for accelerated gradient
     schemes", Foundations of Computational Mathematics 15: the gradient scheme.
     """
+    check_objective(obj)
     if not obj.loss.smooth:
         raise TypeError(
             f"fista needs a loss with a continuous gradient, such as SquaredError, Huber or "
@@ -62,9 +63,7 @@ def fista(
         max_iter = 10_000
     elif isinstance(max_iter, bool) or not hasattr(max_iter, "__index__") or max_iter < 0:
         raise ValueError(f"max_iter must be an integer >= 0, got {max_iter!r}")
-    x = np.zeros(obj.size) if w0 is None else np.array(w0, dtype=np.float64)
-    if x.shape != (obj.size,) or not np.isfinite(x).all():
-        raise ValueError(f"w0 must hold {obj.size} finite numbers, got shape {x.shape}")
+    x = start_point(obj, w0)
     monitor = Monitor(obj, "fista" if accelerated else "ista", tol, callback, verbose)
     at, momentum = x, 1.0
     curvature = 1.0

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastloss._arrays import as_real_array
+from fastloss._checks import check_number
+from fastloss.objective import LinearObjective
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
-    from fastloss.objective import LinearObjective
+    from numpy.typing import ArrayLike, NDArray
 
 
 class ConvergenceWarning(UserWarning):
@@ -58,6 +61,22 @@ class Result:
         )
 
 
+def check_objective(obj: object) -> None:
+    """Raise TypeError where `obj` is not an objective."""
+    if not isinstance(obj, LinearObjective):
+        raise TypeError(f"obj must be a LinearObjective, got {obj!r}")
+
+
+def start_point(obj: LinearObjective, w0: ArrayLike | None) -> NDArray[np.float64]:
+    """Where a solver starts: a copy of ``w0``, or zeros."""
+    if w0 is None:
+        return np.zeros(obj.size)
+    x = as_real_array(w0, "w0").astype(np.float64)
+    if x.shape != (obj.size,) or not np.isfinite(x).all():
+        raise ValueError(f"w0 must hold {obj.size} finite numbers, got shape {x.shape}")
+    return x
+
+
 class Monitor:
     """Keeps a run's record, prints its progress, calls the user back and decides when it may stop."""
 
@@ -69,15 +88,12 @@ class Monitor:
         callback: Callable[[Result], object] | None,
         verbose: bool,
     ) -> None:
-        if isinstance(tol, bool | str) or not hasattr(tol, "__float__"):
-            raise TypeError(f"tol must be a number, got {tol!r}")
-        if not tol >= 0:
-            raise ValueError(f"tol must be >= 0, got {tol!r}")
+        tol = check_number("tol", tol, 0, math.inf, "[)")
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable, got {callback!r}")
         self.obj, self.solver, self.callback, self.verbose = obj, solver, callback, verbose
         self.start = time.perf_counter()
-        self.threshold = tol * obj.value(np.zeros(obj.size)) if obj.has_duality_gap else float(tol)
+        self.threshold = tol * obj.value(np.zeros(obj.size)) if obj.has_duality_gap else tol
         self.records: list[tuple[int, float, float, float, int]] = []
         self.message = ""
         if verbose:
