@@ -7,6 +7,8 @@
 (0.693147, [-0.25, 0.25])
 """
 
+# First: it loads OpenMP.
+from fastloss import _openmp  # noqa: F401 # isort: skip
 from fastloss import likelihood, losses
 from fastloss._config import show_config
 from fastloss._runtime import get_num_threads, set_num_threads

@@ -1,0 +1,27 @@
+"""Loads OpenMP so that its threads do not burn a busy machine.
+
+Between two parallel regions, and at the end of each, GNU's OpenMP lets threads spin for milliseconds. Where another
+process has the second core, a thread that spins keeps the one it waits for from running: with one of two cores busy,
+binary cross-entropy of 100,000 samples took 6.9 ms on two threads, 0.45 ms on one, and 0.46 ms on two threads that
+soon sleep. OpenMP reads its settings when it is loaded, and has no call to change this one; so the setting stands in
+the environment while it is loaded, and no longer. Whoever sets it, or has loaded the same library before, keeps theirs.
+"""
+
+import os
+
+_SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+_SPINS = "1000"  # some ten microseconds
+
+
+def _load() -> None:
+    if any(name in os.environ for name in _SETTINGS):
+        import fastloss._runtime
+    else:
+        os.environ["GOMP_SPINCOUNT"] = _SPINS
+        try:
+            import fastloss._runtime  # noqa: F401
+        finally:
+            del os.environ["GOMP_SPINCOUNT"]
+
+
+_load()
