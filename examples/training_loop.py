@@ -16,7 +16,7 @@ import fastloss as fl
 
 
 def make_data(n, p, seed):
-    """Features, labels drawn from a logistic model, and the loss of that model itself: none can do better on average."""
+    """Features, labels drawn from a logistic model, and the loss of that model: none can do better on average."""
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((n, p), dtype=np.float32)
     logits = X @ (rng.standard_normal(p, dtype=np.float32) / np.sqrt(p)) * 3
@@ -84,7 +84,7 @@ def main(arguments=None):
     w, history = train(X, y, epochs=options.epochs)
     plot(history, floor, options.output)
     reached = float(np.mean(history[-max(1, len(history) // 10) :]))
-    print(f"loss {history[0]:.4f} at the start, {reached:.4f} at the end; {floor:.4f} for the model that drew the labels")
+    print(f"loss {history[0]:.4f} at the start, {reached:.4f} at the end; the model that drew the labels {floor:.4f}")
     print(f"accuracy on the training data {np.mean((X @ w > 0) == y):.4f}; curve saved to {options.output}")
     return reached, floor
 

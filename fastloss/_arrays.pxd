@@ -13,14 +13,24 @@ cdef struct Array:
     int dtype  # index in FASTLOSS_DTYPES
     int ndim
     int64_t size
-    bint contiguous  # native, aligned, C-ordered
+    bint contiguous  # aligned and C-ordered
+    bint direct  # that, and of the dtype in which is computed: set by who knows it
     Py_ssize_t[MAX_NDIM] shape
     Py_ssize_t[MAX_NDIM] strides
 
 cdef bint view(object x, Py_buffer *buffer, Array *array) except -1
 cdef void transpose(Array *array) noexcept nogil
 cdef bint is_contiguous(const Array *array, bint fortran) noexcept nogil
-cdef const void *load(const Array *array, bint single, int64_t start, int64_t count, void *scratch) noexcept nogil
+cdef void gather(const Array *array, bint single, int64_t start, int64_t count, void *out) noexcept nogil
 cdef void store(const Array *array, bint single, int64_t start, int64_t count, const void *src) noexcept nogil
 cdef bint overlap(const Array *a, const Array *b) noexcept nogil
 cdef bint same_memory(const Array *a, const Array *b) noexcept nogil
+
+
+cdef inline const void *load(const Array *array, bint single, int64_t start, int64_t count,
+                             void *scratch) noexcept nogil:
+    """Elements start to start + count in C order, as contiguous float32 or float64: in place, or copied to scratch."""
+    if array.direct:
+        return array.data + start * (4 if single else 8)
+    gather(array, single, start, count, scratch)
+    return scratch

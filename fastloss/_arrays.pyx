@@ -68,6 +68,7 @@ cdef bint view(object x, Py_buffer *buffer, Array *array) except -1:
         array.strides[axis] = buffer.strides[axis]
         array.size *= buffer.shape[axis]
     array.contiguous = is_contiguous(array, False)
+    array.direct = False
     return True
 
 
@@ -103,17 +104,14 @@ cdef void transpose(Array *array) noexcept nogil:
     array.contiguous = is_contiguous(array, False)
 
 
-cdef const void *load(const Array *array, bint single, int64_t start, int64_t count, void *scratch) noexcept nogil:
-    """Elements start to start + count in C order, as contiguous float32 or float64: in place, or copied to scratch."""
-    if array.contiguous and array.dtype == (FLOAT32 if single else FLOAT64):
-        return array.data + start * itemsize(array.dtype)
+cdef void gather(const Array *array, bint single, int64_t start, int64_t count, void *out) noexcept nogil:
+    """Copy elements start to start + count in C order to contiguous float32 or float64."""
     if single:
         table().f32.gather[array.dtype](
-            array.data, array.ndim, array.shape, array.strides, start, count, <float *>scratch)
+            array.data, array.ndim, array.shape, array.strides, start, count, <float *>out)
     else:
         table().f64.gather[array.dtype](
-            array.data, array.ndim, array.shape, array.strides, start, count, <double *>scratch)
-    return scratch
+            array.data, array.ndim, array.shape, array.strides, start, count, <double *>out)
 
 
 cdef void store(const Array *array, bint single, int64_t start, int64_t count, const void *src) noexcept nogil:

@@ -92,6 +92,7 @@ cdef double pass_chunk(const Pass *job, int64_t start, int64_t stop, double *gra
     cdef float *z32 = <float *>z
     cdef float *r32
     cdef double sum = 0
+    cdef int32_t found = 0  # not status itself: the chunks of other threads lie in the same cache line
     cdef int64_t n, i
     if job.gradient:
         r = <double *>residual
@@ -102,7 +103,7 @@ cdef double pass_chunk(const Pass *job, int64_t start, int64_t stop, double *gra
             sum += job.kernel.f32(
                 job.kernel.params, n, 1, <const float *>job.y + start, z32,
                 <const float *>job.weight + start if job.weight != NULL else NULL, 1, NULL,
-                r32, NULL, status)
+                r32, NULL, &found)
             if job.gradient:
                 table().f32.add_rows(
                     <const float *>job.x + start * job.stride, job.stride, n, job.p, r32, gradient)
@@ -113,13 +114,14 @@ cdef double pass_chunk(const Pass *job, int64_t start, int64_t stop, double *gra
             sum += job.kernel.f64(
                 job.kernel.params, n, 1, <const double *>job.y + start, z,
                 <const double *>job.weight + start if job.weight != NULL else NULL, 1, NULL,
-                r, NULL, status)
+                r, NULL, &found)
             if job.gradient:
                 table().f64.add_rows(
                     <const double *>job.x + start * job.stride, job.stride, n, job.p, r, gradient)
                 for i in range(n):
                     gradient[job.p] += r[i]
         start += n
+    status[0] |= found
     return sum
 
 

@@ -28,6 +28,9 @@ cdef enum:
     SMALLEST_CHUNK = 4096
     SERIAL = 16384  # up to so many samples, starting threads costs more than it saves
     STREAM_BYTES = 32 << 20  # an output this large leaves the caches before anybody reads it
+    # Streamed in short turns, with the next turn's inputs asked for, reads and writes overlap. Squared error of 10^7
+    # samples: 8.4 ms with turns of 4 KiB, 6.5 ms with these; 6.4 ms for one loop of streaming stores, 7.7 of ordinary.
+    STREAM_BLOCK = 1024  # bytes
 
 cdef enum Reduction:
     NONE
@@ -57,9 +60,16 @@ cdef inline void *target(const Array *array, bint single, bint through, int64_t 
     """Where a kernel writes: the array itself, or scratch from which it is stored afterwards."""
     if array == NULL:
         return NULL
-    if through or not array.contiguous:
+    if through or not array.direct:
         return scratch
     return array.data + start * (4 if single else 8)
+
+
+cdef inline int64_t to_next_line(const char *address, int64_t size, int64_t block) noexcept nogil:
+    """How many elements to take so that the next begins a cache line, if this one does not: lines that are stored half
+    by ordinary and half by streaming stores cost more than both."""
+    cdef int64_t into_line = <size_t>address % 64
+    return (64 - into_line) // size if into_line else block
 
 
 cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *status) noexcept nogil:
@@ -71,10 +81,14 @@ cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *stat
     cdef void *gradient
     cdef void *hessian
     cdef double sum = 0
-    cdef int64_t n
+    cdef int32_t found = 0  # not status itself: the chunks of other threads lie in the same cache line
     cdef bint single = job.single
+    cdef int64_t n, ahead, size = 4 if single else 8
+    cdef int64_t block = STREAM_BLOCK // size if job.stream_gradient else BLOCK
     while start < stop:
-        n = min(stop - start, <int64_t>BLOCK)
+        n = min(stop - start, block)
+        if job.stream_gradient:
+            n = min(n, to_next_line(job.gradient.data + start * size, size, block))
         y = load(job.y, single, start, n, scratch[0])
         z = load(job.z, single, start, n, scratch[1])
         if job.weight != NULL:
@@ -85,18 +99,19 @@ cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *stat
         if single:
             sum += job.kernel.f32(
                 job.kernel.params, n, 1, <const float *>y, <const float *>z, <const float *>weight, job.scale,
-                <float *>value, <float *>gradient, <float *>hessian, status)
+                <float *>value, <float *>gradient, <float *>hessian, &found)
         else:
             sum += job.kernel.f64(
                 job.kernel.params, n, 1, <const double *>y, <const double *>z, <const double *>weight, job.scale,
-                <double *>value, <double *>gradient, <double *>hessian, status)
+                <double *>value, <double *>gradient, <double *>hessian, &found)
         if value == scratch[3]:
             store(job.value, single, start, n, value)
         if job.stream_gradient:
-            if single:
-                table().f32.stream(<float *>gradient, <float *>job.gradient.data + start, n)
-            else:
-                table().f64.stream(<double *>gradient, <double *>job.gradient.data + start, n)
+            ahead = min(block, stop - start - n)
+            table().stream(
+                <const char *>gradient, job.gradient.data + start * size, n * size,
+                job.y.data + (start + n) * size if job.y.direct else NULL,
+                job.z.data + (start + n) * size if job.z.direct else NULL, ahead * size)
         elif gradient == scratch[4]:
             store(job.gradient, single, start, n, gradient)
         if hessian == scratch[5]:
@@ -104,6 +119,7 @@ cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *stat
         start += n
     if job.stream_gradient:
         table().stream_fence()
+    status[0] |= found
     return sum
 
 
@@ -112,15 +128,17 @@ cdef double weigh_chunk(const Job *job, int64_t start, int64_t stop, int32_t *st
     cdef double[BLOCK] scratch
     cdef const void *weight
     cdef double sum = 0
+    cdef int32_t found = 0
     cdef int64_t n
     while start < stop:
         n = min(stop - start, <int64_t>BLOCK)
         weight = load(job.weight, job.single, start, n, scratch)
         if job.single:
-            sum += table().f32.sum_weights(n, <const float *>weight, status)
+            sum += table().f32.sum_weights(n, <const float *>weight, &found)
         else:
-            sum += table().f64.sum_weights(n, <const double *>weight, status)
+            sum += table().f64.sum_weights(n, <const double *>weight, &found)
         start += n
+    status[0] |= found
     return sum
 
 
@@ -461,12 +479,14 @@ cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction redu
             job.value = take_output(&arguments, value, "value", job.z, job.single)
 
         job.transposed = job.z.ndim > 1 and not job.z.contiguous and is_contiguous(job.z, True)
-        if job.transposed:
-            for i in range(arguments.held):
+        for i in range(arguments.held):
+            if job.transposed:
                 transpose(&arguments.arrays[i])
+            arguments.arrays[i].direct = (
+                arguments.arrays[i].contiguous and arguments.arrays[i].dtype == (FLOAT32 if job.single else FLOAT64))
         job.kernel = loss.kernel
         job.stream_gradient = (
-            job.gradient != NULL and job.gradient.contiguous and job.n * (4 if job.single else 8) >= STREAM_BYTES
+            job.gradient != NULL and job.gradient.direct and job.n * (4 if job.single else 8) >= STREAM_BYTES
             and not overlap(job.gradient, job.z) and not overlap(job.gradient, job.y))
         cut(&job, threads)
         with nogil:

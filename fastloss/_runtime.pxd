@@ -42,7 +42,6 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
                         int64_t start, int64_t count, float *out) noexcept nogil
         void (*scatter)(const float *src, char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
                         int64_t start, int64_t count) noexcept nogil
-        void (*stream)(const float *src, float *to, int64_t n) noexcept nogil
         void (**vmath)(int64_t n, const float *x, float *out) noexcept nogil
     cppclass Operations_f64:
         double (*sum_weights)(int64_t n, const double *weight, int32_t *status) noexcept nogil
@@ -54,13 +53,14 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
                         int64_t start, int64_t count, double *out) noexcept nogil
         void (*scatter)(const double *src, char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
                         int64_t start, int64_t count) noexcept nogil
-        void (*stream)(const double *src, double *to, int64_t n) noexcept nogil
         void (**vmath)(int64_t n, const double *x, double *out) noexcept nogil
     cppclass Table:
         int32_t n_losses
         const LossEntry *losses
         Operations_f32 f32
         Operations_f64 f64
+        void (*stream)(const char *src, char *to, int64_t n, const char *next_a, const char *next_b,
+                       int64_t next) noexcept nogil
         void (*stream_fence)() noexcept nogil
 
 

@@ -1,5 +1,6 @@
 // Moves blocks between arrays of any layout and contiguous scratch: what lets kernels see contiguous blocks only.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -76,24 +77,25 @@ static void scatter(const T* from, char* data, int ndim, const ptrdiff_t* shape,
 }
 
 // Copies to memory past the caches. An ordinary store first reads the line it is about to overwrite; for an output
-// that no cache will hold, that is a quarter of the traffic of a loss with two inputs.
-template <class T>
-static void stream(const T* from, T* to, int64_t n) {
+// that no cache will hold, that is a quarter of the traffic of a loss with two inputs. `next_a` and `next_b`, where not
+// null, will be read next: asked for here, since while streamed stores drain nothing else would. All in bytes.
+static void stream(const char* from, char* to, int64_t n, const char* next_a, const char* next_b, int64_t next) {
 #if defined(__SSE2__) || defined(_M_X64)
-    constexpr int64_t lanes = 16 / sizeof(T);
-    int64_t i = 0;
-    while (i < n && (reinterpret_cast<uintptr_t>(to + i) & 63)) {
-        to[i] = from[i];
-        ++i;
+    for (int64_t i = 0; i < next; i += 64) {
+        if (next_a) _mm_prefetch(next_a + i, _MM_HINT_T0);
+        if (next_b) _mm_prefetch(next_b + i, _MM_HINT_T0);
     }
     // Whole cache lines, so that the write-combining buffers are flushed full.
-    for (; i + 4 * lanes <= n; i += 4 * lanes)
-        for (int64_t part = 0; part < 4; ++part)
-            _mm_stream_si128(reinterpret_cast<__m128i*>(to + i + part * lanes),
-                             _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i + part * lanes)));
-    for (; i < n; ++i) to[i] = from[i];
+    int64_t i = std::min(n, int64_t(-reinterpret_cast<uintptr_t>(to) & 63));
+    std::memcpy(to, from, size_t(i));
+    for (; i + 64 <= n; i += 64)
+        for (int64_t part = i; part < i + 64; part += 16)
+            _mm_stream_si128(reinterpret_cast<__m128i*>(to + part),
+                             _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + part)));
+    std::memcpy(to + i, from + i, size_t(n - i));
 #else
-    std::memcpy(to, from, size_t(n) * sizeof(T));
+    (void)next_a, (void)next_b, (void)next;
+    std::memcpy(to, from, size_t(n));
 #endif
 }
 

@@ -22,7 +22,6 @@ static Operations<T> operations() {
             add_rows<T>,
             {FASTLOSS_DTYPES(FASTLOSS_GATHER)},
             scatter<T>,
-            stream<T>,
             {map<T, vmath::exp<T>>, map<T, vmath::log<T>>, map<T, vmath::log1p<T>>, map<T, vmath::sigmoid<T>>}};
 #undef FASTLOSS_GATHER
 }
@@ -32,8 +31,12 @@ static const Table* table() {
     {name, label_width, outputs, scalar_block<float, Loss<float>>, scalar_block<double, Loss<double>>},
     static const LossEntry losses[] = {FASTLOSS_LOSSES(FASTLOSS_ENTRY)};
 #undef FASTLOSS_ENTRY
-    static const Table table = {int32_t(sizeof losses / sizeof *losses), losses, operations<float>(),
-                                operations<double>(), stream_fence};
+    static const Table table = {int32_t(sizeof losses / sizeof *losses),
+                                losses,
+                                operations<float>(),
+                                operations<double>(),
+                                stream,
+                                stream_fence};
     return &table;
 }
 

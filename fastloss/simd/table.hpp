@@ -26,7 +26,6 @@ struct Operations {
                        int64_t count, T* out);
     void (*scatter)(const T* from, char* data, int ndim, const ptrdiff_t* shape, const ptrdiff_t* strides,
                     int64_t start, int64_t count);
-    void (*stream)(const T* from, T* to, int64_t n);
     // exp, log, log1p, sigmoid over n numbers
     void (*vmath[4])(int64_t n, const T* x, T* out);
 };
@@ -39,6 +38,7 @@ struct Table {
     const LossEntry* losses;
     Operations_f32 f32;
     Operations_f64 f64;
+    void (*stream)(const char* from, char* to, int64_t n, const char* next_a, const char* next_b, int64_t next);
     void (*stream_fence)();
 };
 
