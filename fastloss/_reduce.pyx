@@ -73,7 +73,9 @@ cdef inline int64_t to_next_line(const char *address, int64_t size, int64_t bloc
 
 
 cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *status) noexcept nogil:
-    cdef double[6][BLOCK] scratch
+    cdef double[6 * BLOCK + 8] memory
+    # Lined up with the cache: a vector stored across two lines costs two stores.
+    cdef double *scratch = memory + (64 - <size_t>&memory[0] % 64) // 8
     cdef const void *y
     cdef const void *z
     cdef const void *weight = NULL
@@ -89,13 +91,13 @@ cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *stat
         n = min(stop - start, block)
         if job.stream_gradient:
             n = min(n, to_next_line(job.gradient.data + start * size, size, block))
-        y = load(job.y, single, start, n, scratch[0])
-        z = load(job.z, single, start, n, scratch[1])
+        y = load(job.y, single, start, n, scratch)
+        z = load(job.z, single, start, n, scratch + BLOCK)
         if job.weight != NULL:
-            weight = load(job.weight, single, start, n, scratch[2])
-        value = target(job.value, single, False, start, scratch[3])
-        gradient = target(job.gradient, single, job.stream_gradient, start, scratch[4])
-        hessian = target(job.hessian, single, False, start, scratch[5])
+            weight = load(job.weight, single, start, n, scratch + 2 * BLOCK)
+        value = target(job.value, single, False, start, scratch + 3 * BLOCK)
+        gradient = target(job.gradient, single, job.stream_gradient, start, scratch + 4 * BLOCK)
+        hessian = target(job.hessian, single, False, start, scratch + 5 * BLOCK)
         if single:
             sum += job.kernel.f32(
                 job.kernel.params, n, 1, <const float *>y, <const float *>z, <const float *>weight, job.scale,
@@ -104,7 +106,7 @@ cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *stat
             sum += job.kernel.f64(
                 job.kernel.params, n, 1, <const double *>y, <const double *>z, <const double *>weight, job.scale,
                 <double *>value, <double *>gradient, <double *>hessian, &found)
-        if value == scratch[3]:
+        if value == scratch + 3 * BLOCK:
             store(job.value, single, start, n, value)
         if job.stream_gradient:
             ahead = min(block, stop - start - n)
@@ -112,9 +114,9 @@ cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *stat
                 <const char *>gradient, job.gradient.data + start * size, n * size,
                 job.y.data + (start + n) * size if job.y.direct else NULL,
                 job.z.data + (start + n) * size if job.z.direct else NULL, ahead * size)
-        elif gradient == scratch[4]:
+        elif gradient == scratch + 4 * BLOCK:
             store(job.gradient, single, start, n, gradient)
-        if hessian == scratch[5]:
+        if hessian == scratch + 5 * BLOCK:
             store(job.hessian, single, start, n, hessian)
         start += n
     if job.stream_gradient:
