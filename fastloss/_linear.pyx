@@ -20,7 +20,7 @@ cdef enum:
     MAX_CHUNKS = 64  # bounds the memory of their gradients
     SMALLEST_CHUNK = 64  # rows: the chunks' gradients are then at most 1/64 of X
     MAX_ROWS = 512  # rows a block, at most
-    BLOCK_BYTES = 128 << 10  # of X in a block: it must survive in a second-level cache between the two products
+    BLOCK_BYTES = 32 << 10  # of X in a block: in a near cache between the two products (128 KiB: 1.2 times slower)
     SERIAL = 1 << 15  # up to so many numbers in X, starting threads costs more than it saves
 
 
