@@ -95,8 +95,8 @@ struct Poisson {
     explicit Poisson(const double*) {}
     bool label_ok(T y) const { return y >= 0 && y < std::numeric_limits<T>::infinity(); }
     bool prediction_ok(T) const { return true; }
-    Point<T> at(T y, T z) const {
-        const T mean = vmath::exp(z);
+    T prepare(T, T z) const { return vmath::exp(z); }
+    Point<T> at(T y, T z, T mean) const {
         const bool infinite = mean == std::numeric_limits<T>::infinity();  // inf - inf must stay inf
         const double linear = y == 0 || infinite ? 0.0 : double(y) * double(z);
         return {double(mean) - linear, mean - y, mean};
