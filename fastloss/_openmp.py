@@ -2,7 +2,7 @@
 
 Between two parallel regions, and at the end of each, GNU's OpenMP lets threads spin for milliseconds. Where another
 process has the second core, a thread that spins keeps the one it waits for from running: with one of two cores busy,
-binary cross-entropy of 100,000 samples took 6.9 ms on two threads, 0.45 ms on one, and 0.46 ms on two threads that
+binary cross-entropy of 100,000 samples took 6.9 ms on two threads, 0.46 ms on one, and 0.48 ms on two threads that
 soon sleep. OpenMP reads its settings when it is loaded, and has no call to change this one; so the setting stands in
 the environment while it is loaded, and no longer. Whoever sets it, or has loaded the same library before, keeps theirs.
 """
