@@ -104,16 +104,21 @@ struct Poisson {
 };
 
 // The two weights of binary cross-entropy, positive(y) * -log p + negative(y) * -log(1 - p), for labels in [0, 1]:
-// y is smoothed towards 1/2, then the positive part is multiplied by pos_weight.
+// y is smoothed towards 1/2, then the positive part is multiplied by pos_weight. Sums of non-negative terms, so that
+// the weight s / 2 of a label's other side is exact to the last bits however small the smoothing s is. Their
+// constants are rounded once, from double.
 template <class T>
 struct BinaryTarget {
-    T smoothing, pos_weight;
-    explicit BinaryTarget(const double* params) : smoothing(T(params[0])), pos_weight(T(params[1])) {}
+    T positive_floor, positive_slope, negative_floor, negative_slope;
+    explicit BinaryTarget(const double* params)
+        : positive_floor(T(params[1] * (params[0] / 2))),
+          positive_slope(T(params[1] * (1 - params[0]))),
+          negative_floor(T(params[0] / 2)),
+          negative_slope(T(1 - params[0])) {}
     static bool is_hard(const double* params) { return params[0] == 0 && params[1] == 1; }
     bool label_ok(T y) const { return y >= 0 && y <= 1; }
-    // Not y (1 - smoothing) + smoothing / 2: for y = 0 and y = 1 these round once.
-    T positive(T y) const { return pos_weight * (y + smoothing * (T(0.5) - y)); }
-    T negative(T y) const { return (1 - y) + smoothing * (y - T(0.5)); }
+    T positive(T y) const { return positive_floor + positive_slope * y; }
+    T negative(T y) const { return negative_floor + negative_slope * (1 - y); }
 };
 
 // Binary cross-entropy of the logit z for labels 0 and 1: with t = z for y = 0, -z for y = 1, it is
@@ -147,12 +152,13 @@ struct BinaryCrossEntropyLogits {
     T prepare(T, T z) const { return vmath::exp_nonpositive(-vmath::abs(z)); }
     Point<T> at(T y, T z, T e) const {
         const T a = target.positive(y), b = target.negative(y);
-        const T large = 1 / (1 + e), small = e * large;
+        const T sum = 1 + e, inverse = 1 / sum;
+        const T large = inverse - inverse * (inverse * (e - (sum - 1)));  // without the rounding error of the sum
         const T slope = z > 0 ? b : a;
         const T linear = slope == 0 ? T(0) : slope * vmath::abs(z);  // 0 * inf is 0 here
-        const T toward_one = z > 0 ? large : small, toward_zero = z > 0 ? small : large;
-        return {double((a + b) * vmath::log1p_unit(e) + linear), b * toward_one - a * toward_zero,
-                (a + b) * (small * large)};
+        // Of sigmoid(z) and sigmoid(-z) one is large, the other e * large: multiplied last, one rounding fewer.
+        const T difference = z > 0 ? b - a * e : b * e - a;
+        return {double((a + b) * vmath::log1p_unit(e) + linear), large * difference, (a + b) * (e * large * large)};
     }
 };
 
