@@ -341,6 +341,7 @@ cdef class BlockLoss:
             raise MemoryError()
         for i, value in enumerate(parameters):
             self.parameters[i] = value
+        self.streams = entry.streams
         self.kernel = fastloss_kernel(
             version=FASTLOSS_KERNEL_VERSION, label_width=entry.label_width, outputs=entry.outputs,
             n_params=len(parameters), params=self.parameters, f32=entry.f32, f64=entry.f64)
@@ -488,7 +489,8 @@ cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction redu
                 arguments.arrays[i].contiguous and arguments.arrays[i].dtype == (FLOAT32 if job.single else FLOAT64))
         job.kernel = loss.kernel
         job.stream_gradient = (
-            job.gradient != NULL and job.gradient.direct and job.n * (4 if job.single else 8) >= STREAM_BYTES
+            loss.streams and job.gradient != NULL and job.gradient.direct
+            and job.n * (4 if job.single else 8) >= STREAM_BYTES
             and not overlap(job.gradient, job.z) and not overlap(job.gradient, job.y))
         cut(&job, threads)
         with nogil:

@@ -32,6 +32,7 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
         int64_t outputs
         fastloss_block_f32 f32
         fastloss_block_f64 f64
+        bint streams
     cppclass Operations_f32:
         double (*sum_weights)(int64_t n, const float *weight, int32_t *status) noexcept nogil
         void (*dot_rows)(const float *x, int64_t stride, int64_t n, int64_t p, const float *w,

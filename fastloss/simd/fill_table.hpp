@@ -28,7 +28,12 @@ static Operations<T> operations() {
 
 static const Table* table() {
 #define FASTLOSS_ENTRY(name, Loss, label_width, outputs) \
-    {name, label_width, outputs, scalar_block<float, Loss<float>>, scalar_block<double, Loss<double>>},
+    {name,                                               \
+     label_width,                                        \
+     outputs,                                            \
+     scalar_block<float, Loss<float>>,                   \
+     scalar_block<double, Loss<double>>,                 \
+     bound_by_memory<Loss<double>>()},
     static const LossEntry losses[] = {FASTLOSS_LOSSES(FASTLOSS_ENTRY)};
 #undef FASTLOSS_ENTRY
     static const Table table = {int32_t(sizeof losses / sizeof *losses),

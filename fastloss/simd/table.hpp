@@ -14,6 +14,7 @@ struct LossEntry {
     int64_t outputs;
     fastloss_block_f32 f32;
     fastloss_block_f64 f64;
+    bool streams;  // whether a gradient too large for the caches goes past them: see copy.hpp
 };
 
 // What is needed for each dtype.
