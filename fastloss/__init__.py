@@ -11,9 +11,19 @@
 from fastloss import _openmp  # noqa: F401 # isort: skip
 from fastloss import likelihood, losses
 from fastloss._config import show_config
+from fastloss._linear_cross_entropy import linear_cross_entropy
 from fastloss._runtime import get_num_threads, set_num_threads
 from fastloss._version import __version__
-from fastloss.functional import binary_cross_entropy, huber, mae, mse, poisson_nll, quantile_loss, rmse
+from fastloss.functional import (
+    binary_cross_entropy,
+    categorical_cross_entropy,
+    huber,
+    mae,
+    mse,
+    poisson_nll,
+    quantile_loss,
+    rmse,
+)
 from fastloss.losses import *  # noqa: F403 -- so that a new loss is exported by its own file
 from fastloss.objective import LinearObjective
 from fastloss.penalties import L1, L2, ElasticNet
@@ -28,9 +38,11 @@ __all__ = [
     "Result",
     "__version__",
     "binary_cross_entropy",
+    "categorical_cross_entropy",
     "get_num_threads",
     "huber",
     "likelihood",
+    "linear_cross_entropy",
     "mae",
     "minimize",
     "mse",

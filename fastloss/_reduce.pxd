@@ -3,6 +3,7 @@ from fastloss._runtime cimport fastloss_kernel
 
 cdef class BlockLoss:
     cdef fastloss_kernel kernel
+    cdef fastloss_kernel soft  # for rows of probabilities as labels, where a sample has several outputs
     cdef double *parameters
     cdef bint streams  # see table.hpp
 

@@ -31,6 +31,9 @@ cdef enum:
     # Streamed in short turns, with the next turn's inputs asked for, reads and writes overlap. Squared error of 10^7
     # samples: 8.4 ms with turns of 4 KiB, 6.5 ms with these; 6.4 ms for one loop of streaming stores, 7.7 of ordinary.
     STREAM_BLOCK = 1024  # bytes
+    SLOTS = 6  # arrays that may need scratch: y_true, y_pred, sample_weight, value, gradient, hessian
+    OUT_OF_MEMORY = 1 << 20  # a bit of the status
+    LARGEST_INDEX = 1 << 24  # float32 holds all integers up to it
 
 cdef enum Reduction:
     NONE
@@ -41,6 +44,8 @@ cdef struct Job:
     fastloss_kernel kernel
     bint single  # float32
     int64_t n  # samples
+    int64_t k  # numbers of y_pred a sample
+    int64_t label_width  # numbers of y_true a sample
     int64_t chunk  # samples a chunk
     int64_t chunks
     int threads
@@ -53,7 +58,10 @@ cdef struct Job:
     Array *gradient
     Array *hessian
     bint stream_gradient
+    bint weighs  # whether the kernel itself says what a mean divides by
     bint transposed  # all arrays are Fortran-ordered and seen as their transposes
+    int64_t block  # samples a kernel call
+    int64_t slot  # doubles of scratch for each array
 
 
 cdef inline void *target(const Array *array, bint single, bint through, int64_t start, void *scratch) noexcept nogil:
@@ -73,9 +81,20 @@ cdef inline int64_t to_next_line(const char *address, int64_t size, int64_t bloc
 
 
 cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *status) noexcept nogil:
-    cdef double[6 * BLOCK + 8] memory
+    cdef double[SLOTS * BLOCK + 8] memory
+    cdef double *scratch = memory
+    cdef double *allocated = NULL
+    if job.slot > BLOCK:
+        allocated = <double *>malloc((SLOTS * job.slot + 8) * sizeof(double))
+        if allocated == NULL:
+            status[0] |= OUT_OF_MEMORY
+            return 0
+        scratch = allocated
     # Lined up with the cache: a vector stored across two lines costs two stores.
-    cdef double *scratch = memory + (64 - <size_t>&memory[0] % 64) // 8
+    scratch += (64 - <size_t>scratch % 64) // 8
+    cdef double *value_scratch = scratch + 3 * job.slot
+    cdef double *gradient_scratch = scratch + 4 * job.slot
+    cdef double *hessian_scratch = scratch + 5 * job.slot
     cdef const void *y
     cdef const void *z
     cdef const void *weight = NULL
@@ -85,61 +104,81 @@ cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *stat
     cdef double sum = 0
     cdef int32_t found = 0  # not status itself: the chunks of other threads lie in the same cache line
     cdef bint single = job.single
+    cdef int64_t k = job.k, width = job.label_width
     cdef int64_t n, ahead, size = 4 if single else 8
-    cdef int64_t block = STREAM_BLOCK // size if job.stream_gradient else BLOCK
     while start < stop:
-        n = min(stop - start, block)
+        n = min(stop - start, job.block)
         if job.stream_gradient:
-            n = min(n, to_next_line(job.gradient.data + start * size, size, block))
-        y = load(job.y, single, start, n, scratch)
-        z = load(job.z, single, start, n, scratch + BLOCK)
+            n = min(n, to_next_line(job.gradient.data + start * size, size, job.block))
+        y = load(job.y, single, start * width, n * width, scratch)
+        z = load(job.z, single, start * k, n * k, scratch + job.slot)
         if job.weight != NULL:
-            weight = load(job.weight, single, start, n, scratch + 2 * BLOCK)
-        value = target(job.value, single, False, start, scratch + 3 * BLOCK)
-        gradient = target(job.gradient, single, job.stream_gradient, start, scratch + 4 * BLOCK)
-        hessian = target(job.hessian, single, False, start, scratch + 5 * BLOCK)
+            weight = load(job.weight, single, start, n, scratch + 2 * job.slot)
+        value = target(job.value, single, False, start, value_scratch)
+        gradient = target(job.gradient, single, job.stream_gradient, start * k, gradient_scratch)
+        hessian = target(job.hessian, single, False, start * k, hessian_scratch)
         if single:
             sum += job.kernel.f32(
-                job.kernel.params, n, 1, <const float *>y, <const float *>z, <const float *>weight, job.scale,
+                job.kernel.params, n, k, <const float *>y, <const float *>z, <const float *>weight, job.scale,
                 <float *>value, <float *>gradient, <float *>hessian, &found)
         else:
             sum += job.kernel.f64(
-                job.kernel.params, n, 1, <const double *>y, <const double *>z, <const double *>weight, job.scale,
+                job.kernel.params, n, k, <const double *>y, <const double *>z, <const double *>weight, job.scale,
                 <double *>value, <double *>gradient, <double *>hessian, &found)
-        if value == scratch + 3 * BLOCK:
+        if value == value_scratch:
             store(job.value, single, start, n, value)
         if job.stream_gradient:
-            ahead = min(block, stop - start - n)
+            ahead = min(job.block, stop - start - n)
             table().stream(
                 <const char *>gradient, job.gradient.data + start * size, n * size,
                 job.y.data + (start + n) * size if job.y.direct else NULL,
                 job.z.data + (start + n) * size if job.z.direct else NULL, ahead * size)
-        elif gradient == scratch + 4 * BLOCK:
-            store(job.gradient, single, start, n, gradient)
-        if hessian == scratch + 5 * BLOCK:
-            store(job.hessian, single, start, n, hessian)
+        elif gradient == gradient_scratch:
+            store(job.gradient, single, start * k, n * k, gradient)
+        if hessian == hessian_scratch:
+            store(job.hessian, single, start * k, n * k, hessian)
         start += n
     if job.stream_gradient:
         table().stream_fence()
+    free(allocated)
     status[0] |= found
     return sum
 
 
 cdef double weigh_chunk(const Job *job, int64_t start, int64_t stop, int32_t *status) noexcept nogil:
-    """The sum of a chunk's weights."""
-    cdef double[BLOCK] scratch
-    cdef const void *weight
+    """What a mean divides by: the sum of a chunk's weights, or what the kernel makes of them and the labels."""
+    cdef double[2 * BLOCK] memory
+    cdef double *scratch = memory
+    cdef double *allocated = NULL
+    cdef const void *weight = NULL
+    cdef const void *y
     cdef double sum = 0
     cdef int32_t found = 0
-    cdef int64_t n
+    cdef int64_t n, width = job.label_width
+    if job.weighs and job.slot > BLOCK:
+        allocated = <double *>malloc(2 * job.slot * sizeof(double))
+        if allocated == NULL:
+            status[0] |= OUT_OF_MEMORY
+            return 0
+        scratch = allocated
     while start < stop:
-        n = min(stop - start, <int64_t>BLOCK)
-        weight = load(job.weight, job.single, start, n, scratch)
-        if job.single:
+        n = min(stop - start, job.block)
+        if job.weight != NULL:
+            weight = load(job.weight, job.single, start, n, scratch)
+        if job.weighs:
+            y = load(job.y, job.single, start * width, n * width, scratch + (job.slot if allocated else BLOCK))
+            if job.single:
+                sum += job.kernel.weigh_f32(
+                    job.kernel.params, n, job.k, <const float *>y, <const float *>weight, &found)
+            else:
+                sum += job.kernel.weigh_f64(
+                    job.kernel.params, n, job.k, <const double *>y, <const double *>weight, &found)
+        elif job.single:
             sum += table().f32.sum_weights(n, <const float *>weight, &found)
         else:
             sum += table().f64.sum_weights(n, <const double *>weight, &found)
         start += n
+    free(allocated)
     status[0] |= found
     return sum
 
@@ -167,11 +206,21 @@ cdef double run(const Job *job, ChunkRunner runner, int32_t *status) noexcept no
 
 
 cdef void cut(Job *job, int threads) noexcept nogil:
-    """Divide the samples into chunks: by n alone."""
-    job.chunk = max(<int64_t>SMALLEST_CHUNK, (job.n + CHUNKS - 1) // CHUNKS)
-    job.chunk = (job.chunk + BLOCK - 1) // BLOCK * BLOCK
+    """Divide the samples into chunks, by their number and width alone, and chunks into blocks."""
+    cdef int64_t size = 4 if job.single else 8
+    job.slot = BLOCK
+    job.block = STREAM_BLOCK // size if job.stream_gradient else BLOCK
+    if job.k != 1 and not (job.z.direct and (job.label_width == 1 or job.y.direct)
+                           and (job.gradient == NULL or job.gradient.direct)
+                           and (job.hessian == NULL or job.hessian.direct)):
+        # Whole rows go through scratch.
+        job.slot = max(<int64_t>BLOCK, job.k)
+        job.block = max(<int64_t>1, BLOCK // max(<int64_t>1, job.k))
+    job.chunk = max((SMALLEST_CHUNK + job.k - 1) // max(<int64_t>1, job.k), (job.n + CHUNKS - 1) // CHUNKS)
+    if job.k == 1:
+        job.chunk = (job.chunk + BLOCK - 1) // BLOCK * BLOCK
     job.chunks = (job.n + job.chunk - 1) // job.chunk
-    job.threads = 1 if job.n <= SERIAL else <int>min(<int64_t>threads, job.chunks)
+    job.threads = 1 if job.n * job.k <= SERIAL else <int>min(<int64_t>threads, job.chunks)
 
 
 cdef Reduction parse_reduction(reduction) except *:
@@ -238,7 +287,7 @@ cdef Array *take_output(Arguments *arguments, x, str name, const Array *like, bi
     arguments.held += 1
     if array.dtype != (FLOAT32 if single else FLOAT64):
         raise TypeError(f"{name} must be of dtype {wanted}, as the results are; got {x.dtype}")
-    if not same_shape(array, like):
+    if like != NULL and not same_shape(array, like):
         raise ValueError(f"{name} must have the shape of y_pred, {shape_text(like)}; got {shape_text(array)}")
     if buffer.readonly:
         raise ValueError(f"{name} must be writable; it is read-only")
@@ -277,26 +326,61 @@ cdef object allocate(Arguments *arguments, dtype):
     return empty_like(<object>arguments.buffers[1].obj, dtype=dtype, subok=False)
 
 
-cdef int fit_weight(Array *weight, const Array *z) except -1:
-    """Spread one weight, or one for each entry of the first axis, over the shape of z."""
+cdef int fit_weight(Array *weight, const Array *z, int sample_axes) except -1:
+    """Spread one weight, or one for each entry of the first axis, over the samples: the first axes of z."""
     cdef int axis
     cdef Py_ssize_t stride
-    if same_shape(weight, z):
+    cdef bint fits = weight.ndim == sample_axes
+    if fits:
+        for axis in range(sample_axes):
+            fits = fits and weight.shape[axis] == z.shape[axis]
+    if fits:
         return 0
     if weight.ndim == 0:
         stride = 0
-    elif weight.ndim == 1 and z.ndim > 1 and weight.shape[0] == z.shape[0]:
+    elif weight.ndim == 1 and sample_axes > 1 and weight.shape[0] == z.shape[0]:
         stride = weight.strides[0]
     else:
+        wanted = shape_text(z) if sample_axes == z.ndim else str(tuple([z.shape[axis] for axis in range(sample_axes)]))
+        of = "the shape of y_pred" if sample_axes == z.ndim else "one entry for each row of y_pred, shape"
         raise ValueError(
-            f"sample_weight must have the shape of y_pred, {shape_text(z)}, or one entry for each of its first axis; "
+            f"sample_weight must have {of}, {wanted}, or one entry for each of its first axis; "
             f"got {shape_text(weight)}")
-    weight.ndim = z.ndim
-    weight.size = z.size
-    for axis in range(z.ndim):
+    weight.ndim = sample_axes
+    weight.size = 1
+    for axis in range(sample_axes):
         weight.shape[axis] = z.shape[axis]
+        weight.size *= z.shape[axis]
         weight.strides[axis] = stride if axis == 0 else 0
     weight.contiguous = is_contiguous(weight, False)
+    return 0
+
+
+cdef int fit_rows(BlockLoss loss, Job *job) except -1:
+    """Find samples and outputs in the shapes of y_true and y_pred, where a sample has several outputs."""
+    cdef int axis, samples = job.z.ndim - 1
+    cdef bint hard, soft
+    if job.z.ndim == 0:
+        raise ValueError("y_pred must have its classes along its last axis; got a single number")
+    job.k = job.z.shape[samples]
+    hard = job.y.ndim == samples
+    soft = job.y.ndim == job.z.ndim and job.y.shape[samples] == job.k
+    for axis in range(samples):
+        if job.y.ndim > axis and job.y.shape[axis] != job.z.shape[axis]:
+            hard = soft = False
+    if not hard and not soft:
+        raise ValueError(
+            f"y_true must have one class for each row of y_pred, shape "
+            f"{tuple([job.z.shape[axis] for axis in range(samples)])}, or its probabilities, shape "
+            f"{shape_text(job.z)}; got {shape_text(job.y)}")
+    if job.k == 0:
+        raise ValueError(f"y_pred must have at least one class along its last axis; got shape {shape_text(job.z)}")
+    if job.single and job.k > LARGEST_INDEX:
+        raise ValueError(f"y_pred must have at most {LARGEST_INDEX} classes in float32; got {job.k}")
+    loss.check_classes(job.k)
+    job.n = job.z.size // job.k
+    job.kernel = loss.kernel if hard else loss.soft
+    job.label_width = 1 if hard else job.k
     return 0
 
 
@@ -314,6 +398,24 @@ cdef str position(const Array *array, int64_t i, bint transposed):
     return f" at index {index[0] if len(index) == 1 else tuple(index)}"
 
 
+cdef const LossEntry *entry_of(str name) except NULL:
+    cdef int i
+    cdef bytes encoded = name.encode()
+    for i in range(table().n_losses):
+        if table().losses[i].name == encoded:
+            return &table().losses[i]
+    raise ValueError(f"no kernel is named {name!r}")
+
+
+cdef fastloss_kernel make_kernel(const LossEntry *entry, const double *params, int64_t n_params, bint weighs):
+    cdef fastloss_kernel kernel = fastloss_kernel(
+        version=FASTLOSS_KERNEL_VERSION, label_width=entry.label_width, outputs=entry.outputs, n_params=n_params,
+        params=params, f32=entry.f32, f64=entry.f64, weigh_f32=NULL, weigh_f64=NULL)
+    if weighs:
+        kernel.weigh_f32, kernel.weigh_f64 = entry.weigh_f32, entry.weigh_f64
+    return kernel
+
+
 cdef class BlockLoss:
     """A block kernel with its parameters, and what can be done with it over arrays."""
 
@@ -323,17 +425,11 @@ cdef class BlockLoss:
     def __dealloc__(self):
         free(self.parameters)
 
-    def _bind(self, str kernel, parameters):
-        """Take the kernel of that name from the table of the instruction set in use; once."""
-        cdef const LossEntry *entry
-        cdef int i
-        cdef bytes name = kernel.encode()
-        for i in range(table().n_losses):
-            entry = &table().losses[i]
-            if entry.name == name:
-                break
-        else:
-            raise ValueError(f"no kernel is named {kernel!r}")
+    def _bind(self, str kernel, parameters, bint weighs=False):
+        """Take the kernel of that name from the table of the instruction set in use; once.
+
+        `weighs`: whether the parameters make labels count differently, so that a mean must ask the kernel.
+        """
         if self.parameters != NULL:
             raise AttributeError(f"{type(self).__name__} is immutable; make a new one")
         self.parameters = <double *>malloc(max(1, len(parameters)) * sizeof(double))
@@ -341,10 +437,14 @@ cdef class BlockLoss:
             raise MemoryError()
         for i, value in enumerate(parameters):
             self.parameters[i] = value
+        cdef const LossEntry *entry = entry_of(kernel)
         self.streams = entry.streams
-        self.kernel = fastloss_kernel(
-            version=FASTLOSS_KERNEL_VERSION, label_width=entry.label_width, outputs=entry.outputs,
-            n_params=len(parameters), params=self.parameters, f32=entry.f32, f64=entry.f64)
+        self.kernel = make_kernel(entry, self.parameters, len(parameters), weighs)
+        if entry.outputs != 1:
+            self.soft = make_kernel(entry_of(kernel + "_soft"), self.parameters, len(parameters), weighs)
+
+    def check_classes(self, k):
+        """Raise ValueError where the loss cannot have k outputs."""
 
     @property
     def kernel_address(self):
@@ -449,7 +549,7 @@ cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction redu
     cdef int32_t status = 0
     cdef double total
     cdef double sum = 0
-    cdef int first_output, i
+    cdef int first_output, i, sample_axes
     value = None
     job.kernel = kernel_of(loss)[0]
     arguments.held = 0
@@ -457,14 +557,20 @@ cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction redu
         job.y = take(&arguments, y_true, "y_true")
         job.z = take(&arguments, y_pred, "y_pred")
         job.single = job.z.dtype == FLOAT32
-        job.n = job.z.size
-        if not same_shape(job.y, job.z):
-            raise ValueError(
-                f"y_true must have the shape of y_pred, {shape_text(job.z)}; got {shape_text(job.y)}")
+        if job.kernel.outputs == 1:
+            job.n = job.z.size
+            job.k = job.label_width = 1
+            if not same_shape(job.y, job.z):
+                raise ValueError(
+                    f"y_true must have the shape of y_pred, {shape_text(job.z)}; got {shape_text(job.y)}")
+        else:
+            fit_rows(loss, &job)
+        job.weighs = job.kernel.weigh_f64 != NULL
+        sample_axes = job.z.ndim - (job.kernel.outputs != 1)
         job.weight = NULL
         if sample_weight is not None:
             job.weight = take(&arguments, sample_weight, "sample_weight")
-            fit_weight(job.weight, job.z)
+            fit_weight(job.weight, job.z, sample_axes)
         first_output = arguments.held
         dtype = float32 if job.single else float64
         job.value = job.gradient = job.hessian = NULL
@@ -478,16 +584,24 @@ cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction redu
             job.hessian = take_output(&arguments, hessian, "out[1]", job.z, job.single)
         check_overlap(&arguments, first_output)
         if reduction == NONE:
-            value = allocate(&arguments, dtype)
-            job.value = take_output(&arguments, value, "value", job.z, job.single)
+            if job.kernel.outputs == 1:
+                value = allocate(&arguments, dtype)
+            else:
+                value = np.empty([job.z.shape[i] for i in range(sample_axes)], dtype)
+            job.value = take_output(&arguments, value, "value", NULL, job.single)
 
-        job.transposed = job.z.ndim > 1 and not job.z.contiguous and is_contiguous(job.z, True)
+        job.transposed = (
+            job.kernel.outputs == 1 and job.z.ndim > 1 and not job.z.contiguous and is_contiguous(job.z, True))
         for i in range(arguments.held):
             if job.transposed:
                 transpose(&arguments.arrays[i])
             arguments.arrays[i].direct = (
                 arguments.arrays[i].contiguous and arguments.arrays[i].dtype == (FLOAT32 if job.single else FLOAT64))
-        job.kernel = loss.kernel
+        if job.gradient != NULL and job.label_width != 1 and overlap(job.gradient, job.y):
+            job.gradient.direct = False  # a kernel reads a row of labels again after it began to write its gradient
+        if job.hessian != NULL and job.kernel.outputs != 1 and (
+                overlap(job.hessian, job.z) or overlap(job.hessian, job.y)):
+            job.hessian.direct = False  # nor must it be in the place of what the gradient is made of
         job.stream_gradient = (
             loss.streams and job.gradient != NULL and job.gradient.direct
             and job.n * (4 if job.single else 8) >= STREAM_BYTES
@@ -497,12 +611,14 @@ cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction redu
             job.scale = 1
             total = <double>job.n
             if reduction == MEAN:
-                if job.weight != NULL:
+                if job.weight != NULL or job.weighs:
                     total = run(&job, weigh_chunk, &status)
                 # Without any weight the gradient is 0, whatever the scale.
                 job.scale = 1 / total if total > 0 else 0
             if status == 0:
                 sum = run(&job, run_chunk, &status)
+        if status & OUT_OF_MEMORY:
+            raise MemoryError()
         if status != 0:
             refuse(loss, &job, status)
         if reduction == MEAN:
@@ -521,6 +637,8 @@ cdef int refuse(BlockLoss loss, const Job *job, int32_t status) except -1:
         name, domain, array = "sample_weight", "finite numbers >= 0", job.weight
     elif status & FASTLOSS_BAD_LABEL:
         name, domain, array = "y_true", loss.label_domain, job.y
+        if job.label_width > 1:
+            domain = "probabilities in [0, 1], or class indices of shape y_pred.shape[:-1]"
     else:
         name, domain, array = "y_pred", loss.prediction_domain, job.z
     status = FASTLOSS_BAD_WEIGHT if name == "sample_weight" else (
@@ -534,17 +652,18 @@ cdef int refuse(BlockLoss loss, const Job *job, int32_t status) except -1:
 cdef str locate(const Job *job, int32_t wanted, const Array *array):
     """Where the kernel first finds fault, in words."""
     cdef Job probe = job[0]
-    cdef int64_t i = 0
+    cdef int64_t i = 0, first, width = 1
     cdef int32_t status = 0
-    cdef double[1] number
+    cdef double x
     probe.value = probe.gradient = probe.hessian = NULL
     probe.stream_gradient = False
+    probe.block = BLOCK if job.k == 1 else max(<int64_t>1, BLOCK // job.k)
     with nogil:
         while i < job.n:  # the first block at fault, then the first sample in it
-            run_chunk(&probe, i, min(job.n, i + BLOCK), &status)
+            run_chunk(&probe, i, min(job.n, i + probe.block), &status)
             if status & wanted:
                 break
-            i += BLOCK
+            i += probe.block
         for i in range(i, job.n):
             status = 0
             run_chunk(&probe, i, i + 1, &status)
@@ -552,9 +671,25 @@ cdef str locate(const Job *job, int32_t wanted, const Array *array):
                 break
     if not status & wanted:
         return ""
-    if job.single:
-        return f"; got {(<const float *>load(array, True, i, 1, number))[0]:g}{position(array, i, job.transposed)}"
-    return f"; got {(<const double *>load(array, False, i, 1, number))[0]:g}{position(array, i, job.transposed)}"
+    if array == job.z:
+        width = job.k
+    elif array == job.y:
+        width = job.label_width
+    first = i * width
+    x = element(array, job.single, first)
+    if width > 1:  # of a row of probabilities, the first that is none; predictions may be NaN
+        for i in range(first, first + width):
+            x = element(array, job.single, i)
+            if not (0 <= x <= 1) and (array == job.y or x == x):
+                first = i
+                break
+    return f"; got {x:g}{position(array, first, job.transposed)}"
+
+
+cdef double element(const Array *array, bint single, int64_t i) noexcept nogil:
+    cdef double number
+    cdef const void *found = load(array, single, i, 1, &number)
+    return (<const float *>found)[0] if single else (<const double *>found)[0]
 
 
 def _vmath(str name, x):

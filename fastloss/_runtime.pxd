@@ -15,6 +15,12 @@ cdef extern from "simd/kernel.h" nogil:
     ctypedef double (*fastloss_block_f64)(
         const double *params, int64_t n, int64_t k, const double *y, const double *z, const double *weight,
         double scale, double *value, double *gradient, double *hessian, int32_t *status) noexcept nogil
+    ctypedef double (*fastloss_weigh_f32)(
+        const double *params, int64_t n, int64_t k, const float *y, const float *weight,
+        int32_t *status) noexcept nogil
+    ctypedef double (*fastloss_weigh_f64)(
+        const double *params, int64_t n, int64_t k, const double *y, const double *weight,
+        int32_t *status) noexcept nogil
     ctypedef struct fastloss_kernel:
         int32_t version
         int32_t label_width
@@ -23,6 +29,8 @@ cdef extern from "simd/kernel.h" nogil:
         const double *params
         fastloss_block_f32 f32
         fastloss_block_f64 f64
+        fastloss_weigh_f32 weigh_f32
+        fastloss_weigh_f64 weigh_f64
 
 
 cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
@@ -32,6 +40,8 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
         int64_t outputs
         fastloss_block_f32 f32
         fastloss_block_f64 f64
+        fastloss_weigh_f32 weigh_f32
+        fastloss_weigh_f64 weigh_f64
         bint streams
     cppclass Operations_f32:
         double (*sum_weights)(int64_t n, const float *weight, int32_t *status) noexcept nogil

@@ -20,7 +20,7 @@ def run(samples: int) -> int:
     start = time.perf_counter()
     _rents()
     _spam()
-    agree = [_likelihoods(), _breast_cancer(), _speed(samples)]
+    agree = [_likelihoods(), _breast_cancer(), _digits(), _speed(samples)]
     print(f"\nDone in {time.perf_counter() - start:.1f} s.", end=" ")
     print("Everything agrees." if all(agree) else "SOMETHING DISAGREES: see above.")
     return 0 if all(agree) else 1
@@ -76,22 +76,31 @@ def _likelihoods() -> bool:
             lambda c: stats.bernoulli.logpmf(binary, c),
             (0.2, 0.8),
         ),
+        (
+            fl.likelihood.Categorical(),
+            "categorical cross-entropy",
+            binary,
+            lambda c: stats.bernoulli.logpmf(binary, c),
+            (0.2, 0.8),
+        ),
         (fl.likelihood.Poisson(), "exp(z) - y z", count, lambda c: stats.poisson.logpmf(count, math.exp(c)), (0, 2)),
     ]
     print(
-        f"{'likelihood':<22} {'loss':<22} {'nll':>12} {'scipy':>12} {'best constant by nll':>21} {'by loss':>8}  agree"
+        f"{'likelihood':<22} {'loss':<25} {'nll':>12} {'scipy':>12} {'best constant by nll':>21} {'by loss':>8}  agree"
     )
     agree = True
     for likelihood, name, y, log_density, (low, high) in cases:
         constants = np.linspace(low, high, 401)
-        nlls = [likelihood.nll(y, np.full(500, c)) for c in constants]
-        losses = [likelihood.loss(y, np.full(500, c)) for c in constants]
+        several = isinstance(likelihood, fl.likelihood.Categorical)  # a probability for each of two classes
+        predictions = [np.full((500, 2), (1 - c, c)) if several else np.full(500, c) for c in constants]
+        nlls = [likelihood.nll(y, p) for p in predictions]
+        losses = [likelihood.loss(y, p) for p in predictions]
         nll, expected = nlls[100], -log_density(constants[100]).sum()
         by_nll, by_loss = constants[np.argmin(nlls)], constants[np.argmin(losses)]
         good = math.isclose(nll, expected, rel_tol=1e-12) and by_nll == by_loss
         agree &= good
         print(
-            f"{likelihood!r:<22} {name:<22} {nll:>12.6f} {expected:>12.6f} {by_nll:>21.3f} {by_loss:>8.3f}  "
+            f"{likelihood!r:<22} {name:<25} {nll:>12.6f} {expected:>12.6f} {by_nll:>21.3f} {by_loss:>8.3f}  "
             f"{'yes' if good else 'NO'}"
         )
     return agree
@@ -144,8 +153,44 @@ def _breast_cancer() -> bool:
     return agree
 
 
-def _sklearn_logistic(name: str, solver: str) -> Any:
-    """scikit-learn's model with C = 1, solved tightly; from 1.8 on ``l1_ratio`` says what ``penalty`` said before."""
+def _digits() -> bool:
+    _heading("5. Digits (scikit-learn's data): multinomial logistic regression with L1, C = 0.1")
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    X, y = load_digits(return_X_y=True)
+    X_train, X_test, y_train, y_test = train_test_split(X / 16, y, test_size=0.2, random_state=42)
+    n, C = len(y_train), 0.1
+    print(f"{n} images of 8 x 8 pixels to fit, {len(y_test)} to test, 10 classes; intercepts not penalised")
+    loss = fl.CategoricalCrossEntropy(from_logits=True)
+    objective = fl.LinearObjective(np.ascontiguousarray(X_train), y_train, loss, fl.L1(1 / (C * n)))
+    begin = time.perf_counter()
+    result = fl.minimize(objective, tol=1e-10, max_iter=100_000)
+    ours_time = time.perf_counter() - begin
+    begin = time.perf_counter()
+    model = _sklearn_logistic("L1", "saga", C).fit(X_train, y_train)
+    their_time = time.perf_counter() - begin
+    ours, theirs = result.x.reshape(10, -1), np.column_stack([model.coef_, model.intercept_])
+    print(f"\n{'L1, by':<24} {'accuracy':>9} {'log loss':>9} {'zeros of 640':>12} {'objective':>15} {'time':>10}")
+    for who, W, seconds in (("fastloss fista", ours, ours_time), ("scikit-learn saga", theirs, their_time)):
+        z = X_test @ W[:, :-1].T + W[:, -1]
+        print(
+            f"{who:<24} {np.mean(z.argmax(axis=1) == y_test):>9.4f} "
+            f"{fl.categorical_cross_entropy(y_test, z, from_logits=True):>9.5f} {np.sum(W[:, :-1] == 0):>12} "
+            f"{objective.objective(W.ravel()):>15.12f} {seconds * 1e3:>7.0f} ms"
+        )
+    difference = float(np.abs(ours - theirs).max())
+    same_zeros = bool(((ours[:, :-1] == 0) == (theirs[:, :-1] == 0)).all())
+    good = difference <= 1e-4 and same_zeros
+    print(
+        f"largest coefficient difference {difference:.1e}, zeros {'the same' if same_zeros else 'DIFFER'}; "
+        f"duality gap {result.duality_gap:.1e}: {'agree' if good else 'DISAGREE'}"
+    )
+    return good
+
+
+def _sklearn_logistic(name: str, solver: str, C: float = 1.0) -> Any:
+    """scikit-learn's model, solved tightly; from 1.8 on ``l1_ratio`` says what ``penalty`` said before."""
     import sklearn
     from sklearn.linear_model import LogisticRegression
 
@@ -154,11 +199,11 @@ def _sklearn_logistic(name: str, solver: str) -> Any:
         kind: dict[str, Any] = {"l1_ratio": float(name == "L1")}
     else:
         kind = {"penalty": name.lower()}
-    return LogisticRegression(C=1.0, solver=solver, tol=1e-8, max_iter=200_000, random_state=0, **kind)
+    return LogisticRegression(C=C, solver=solver, tol=1e-8, max_iter=200_000, random_state=0, **kind)
 
 
 def _speed(samples: int) -> bool:
-    _heading(f"5. Speed: value and gradient, {samples:,} samples, float64, labels and predictions in random order")
+    _heading(f"6. Speed: value and gradient, {samples:,} samples, float64, labels and predictions in random order")
     from sklearn._loss import HalfBinomialLoss, HalfSquaredError
 
     rng = np.random.default_rng(0)

@@ -9,12 +9,29 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fastloss.losses import AbsoluteError, BinaryCrossEntropy, Huber, Poisson, Quantile, SquaredError
+from fastloss.losses import (
+    AbsoluteError,
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    Huber,
+    Poisson,
+    Quantile,
+    SquaredError,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["binary_cross_entropy", "huber", "mae", "mse", "poisson_nll", "quantile_loss", "rmse"]
+__all__ = [
+    "binary_cross_entropy",
+    "categorical_cross_entropy",
+    "huber",
+    "mae",
+    "mse",
+    "poisson_nll",
+    "quantile_loss",
+    "rmse",
+]
 
 _SQUARED, _ABSOLUTE, _POISSON = SquaredError(), AbsoluteError(), Poisson()
 
@@ -58,6 +75,22 @@ def binary_cross_entropy(
 ) -> float:
     """Mean binary cross-entropy, of probabilities or of logits. See `fastloss.BinaryCrossEntropy`."""
     return BinaryCrossEntropy(from_logits, eps, label_smoothing, pos_weight)(y_true, y_pred, sample_weight)
+
+
+def categorical_cross_entropy(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    from_logits: bool = False,
+    eps: float = 1e-15,
+    label_smoothing: float = 0.0,
+    class_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+) -> float:
+    """Mean categorical cross-entropy, of probabilities or of logits. See `fastloss.CategoricalCrossEntropy`."""
+    loss = CategoricalCrossEntropy(from_logits, eps, label_smoothing, class_weight, ignore_index)
+    return loss(y_true, y_pred, sample_weight)
 
 
 def poisson_nll(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None) -> float:

@@ -13,13 +13,13 @@ import numpy as np
 
 from fastloss._arrays import as_real_array
 from fastloss._checks import check_number
-from fastloss.losses import AbsoluteError, BinaryCrossEntropy, Loss, SquaredError
+from fastloss.losses import AbsoluteError, BinaryCrossEntropy, CategoricalCrossEntropy, Loss, SquaredError
 from fastloss.losses import Poisson as PoissonLoss
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Bernoulli", "Gaussian", "Laplace", "Poisson"]
+__all__ = ["Bernoulli", "Categorical", "Gaussian", "Laplace", "Poisson"]
 
 
 class Gaussian:
@@ -98,6 +98,28 @@ class Bernoulli:
 
 
 _UNCLIPPED = BinaryCrossEntropy(eps=0.0)
+
+
+class Categorical:
+    """y = c with probability p_c: its nll is the sum of the categorical cross-entropy, without a constant.
+
+    Attributes
+    ----------
+    loss : CategoricalCrossEntropy
+        The loss with the same minimiser.
+    """
+
+    loss: Loss = CategoricalCrossEntropy()
+
+    def __repr__(self) -> str:
+        return "Categorical()"
+
+    def nll(self, y_true: ArrayLike, y_pred: ArrayLike) -> float:
+        """Negative log-likelihood, summed over the samples; rows of ``y_pred`` are probabilities, not clipped."""
+        return _UNCLIPPED_CATEGORICAL(y_true, y_pred, reduction="sum")
+
+
+_UNCLIPPED_CATEGORICAL = CategoricalCrossEntropy(eps=0.0)
 
 
 class Poisson:

@@ -7,18 +7,21 @@ arithmetic stands in ``simd/losses.hpp``. Methods common to all losses are inher
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from fastloss._arrays import as_real_array
 from fastloss._checks import check_number
 from fastloss._reduce import BlockLoss
 
 __all__ = [
     "AbsoluteError",
     "BinaryCrossEntropy",
+    "CategoricalCrossEntropy",
     "Huber",
     "Loss",
     "Poisson",
@@ -48,9 +51,9 @@ class Loss(BlockLoss):
         if cls.__module__ == __name__:
             REGISTRY[cls.__name__] = cls
 
-    def _setup(self, kernel: str, values: Sequence[float], **parameters: Any) -> None:
+    def _setup(self, kernel: str, values: Sequence[float], weighs: bool = False, **parameters: Any) -> None:
         """Bind the kernel with its C parameters, and remember the parameters of the constructor."""
-        self._bind(kernel, values)
+        self._bind(kernel, values, weighs)
         object.__setattr__(self, "_parameters", parameters)
 
     def __getattr__(self, name: str) -> Any:
@@ -75,6 +78,11 @@ class Loss(BlockLoss):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._parameters)
+
+    @property
+    def has_conjugate(self) -> bool:
+        """Whether `conjugate` is written down for this loss."""
+        return type(self).conjugate is not Loss.conjugate
 
     def conjugate(self, y_true: Array, u: Array) -> Array:
         """Convex conjugate of each sample's loss, sup over z of u z - loss(y, z); inf outside its domain.
@@ -230,6 +238,10 @@ class BinaryCrossEntropy(Loss):
         if not from_logits:
             object.__setattr__(self, "prediction_domain", "probabilities in [0, 1]")
 
+    @property
+    def has_conjugate(self) -> bool:  # noqa: D102
+        return bool(self.from_logits)
+
     def _targets(self, y_true: Array) -> tuple[Array, Array]:
         """The weights of -log p and -log(1 - p)."""
         s = self.label_smoothing
@@ -249,6 +261,137 @@ class BinaryCrossEntropy(Loss):
                 down == 0, 0.0, down * np.log(down / (a + b))
             )
         return np.where((up < 0) | (down < 0), np.inf, terms)
+
+
+class CategoricalCrossEntropy(Loss):
+    r"""Categorical cross-entropy, -sum_c a_c log p_c, of K classes along the last axis of the predictions.
+
+    Labels are class indices, of shape ``y_pred.shape[:-1]`` and any real dtype, or rows of probabilities (one-hot or
+    soft), of the shape of ``y_pred``. With the probabilities y_c of the label (1 for the index, 0 elsewhere), class
+    weights v and smoothing s,
+
+        a_c = v_c ((1 - s) y_c + s / K).
+
+    Parameters
+    ----------
+    from_logits : bool
+        Whether predictions are logits z, p_c = exp(z_c) / sum_j exp(z_j), or probabilities in [0, 1]; these are used as
+        they are, also where a row does not sum to 1.
+    eps : float
+        Probabilities are clipped to [eps, 1 - eps], as in `BinaryCrossEntropy`. Unused with logits.
+    label_smoothing : float
+        s in [0, 1].
+    class_weight : array_like of shape (K,), optional
+        v; finite numbers >= 0. A mean divides by the sum of ``sample_weight`` times the weight of each label (for rows
+        of probabilities the mean weight, sum_c v_c y_c / sum_c y_c), so that one-hot labels and indices agree.
+    ignore_index : int, optional
+        Samples of this label count as if their weight were 0; any integer. Not for rows of probabilities.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not what it may be.
+
+    Notes
+    -----
+    With m the largest logit and R the sum of exp(z_c - m) over all classes but one of that logit,
+    log sum_c exp(z_c) = m + log1p(R): of logits (1000, 980, 0) and label 0 the loss is 2.06e-9, not 0, in float32 too.
+    Each logit is exponentiated once for value and gradient. A row with a logit of +inf, or with nothing but -inf, has
+    the loss NaN; -inf elsewhere is a class of probability 0. Where no sample counts, the mean is NaN, its gradient 0.
+    """
+
+    label_domain = "class indices, integers from 0 to the number of classes - 1"
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        eps: float = 1e-15,
+        label_smoothing: float = 0.0,
+        class_weight: ArrayLike | None = None,
+        ignore_index: int | None = None,
+    ) -> None:
+        if not isinstance(from_logits, bool | np.bool_):
+            raise TypeError(f"from_logits must be True or False, got {from_logits!r}")
+        eps = check_number("eps", eps, 0, 0.5, "[)")
+        label_smoothing = check_number("label_smoothing", label_smoothing, 0, 1, "[]")
+        weights: tuple[float, ...] | None = None
+        if class_weight is not None:
+            array = as_real_array(class_weight, "class_weight")
+            if array.ndim != 1 or array.size == 0:
+                raise ValueError(f"class_weight must have one entry for each class, got shape {array.shape}")
+            if not (np.isfinite(array) & (array >= 0)).all():
+                raise ValueError(f"class_weight must hold finite numbers >= 0, got {class_weight!r}")
+            weights = tuple(float(x) for x in array)
+        if ignore_index is not None:
+            try:
+                if isinstance(ignore_index, bool):
+                    raise TypeError
+                ignore_index = operator.index(ignore_index)
+            except TypeError:
+                raise TypeError(f"ignore_index must be an integer or None, got {ignore_index!r}") from None
+        self._setup(
+            "categorical_cross_entropy_logits" if from_logits else "categorical_cross_entropy_probabilities",
+            (
+                label_smoothing,
+                eps,
+                float(ignore_index is not None),
+                float(max(-(2**1000), min(ignore_index or 0, 2**1000))),  # no label is larger
+                float(len(weights or ())),
+                *(weights or ()),
+            ),
+            weighs=weights is not None or ignore_index is not None,
+            from_logits=bool(from_logits),
+            eps=eps,
+            label_smoothing=label_smoothing,
+            class_weight=weights,
+            ignore_index=ignore_index,
+        )
+        if not from_logits:
+            object.__setattr__(self, "prediction_domain", "probabilities in [0, 1]")
+
+    @property
+    def has_conjugate(self) -> bool:  # noqa: D102
+        return bool(self.from_logits)
+
+    def check_classes(self, k: int) -> None:
+        """Raise ValueError where ``class_weight`` does not have k entries."""
+        if self.class_weight is not None and len(self.class_weight) != k:
+            raise ValueError(f"class_weight must have one entry for each of {k} classes, got {len(self.class_weight)}")
+
+    def targets(self, y_true: Array, k: int) -> Array:
+        """The weights a_c of -log p_c for each sample, shape (n, k); 0 for ignored ones.
+
+        Parameters
+        ----------
+        y_true : ndarray of shape (n,) or (n, k)
+            Class indices or probabilities.
+        k : int
+            The number of classes.
+        """
+        if y_true.ndim == 1:
+            kept = np.ones(len(y_true), bool) if self.ignore_index is None else y_true != self.ignore_index
+            rows = np.zeros((len(y_true), k))
+            rows[np.flatnonzero(kept), y_true[kept].astype(np.intp)] = 1
+        else:
+            kept, rows = np.ones(len(y_true), bool), y_true
+        rows = (1 - self.label_smoothing) * rows + self.label_smoothing / k
+        if self.class_weight is not None:
+            rows = rows * np.array(self.class_weight)
+        return np.where(kept[:, None], rows, 0.0)
+
+    def conjugate(self, y_true: Array, u: Array) -> Array:  # noqa: D102
+        if not self.from_logits:
+            return super().conjugate(y_true, u)
+        # Of A log sum_c exp(z_c) - sum_c a_c z_c: sum_c t_c log(t_c / A) with t = u + a >= 0, sum_c u_c = 0.
+        a = self.targets(y_true, u.shape[1])
+        total = a.sum(axis=1, keepdims=True)
+        t = u + a
+        slack = 1e-6 * total  # the gradient of a float32 pass may leave the domain by its rounding
+        t = np.where((t < 0) & (t >= -slack), 0.0, t)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(t == 0, 0.0, t * np.log(t / total)).sum(axis=1)
+        outside = (t < 0).any(axis=1) | (np.abs(u.sum(axis=1)) > u.shape[1] * slack[:, 0])
+        return np.where(outside, np.inf, terms)
 
 
 class Poisson(Loss):

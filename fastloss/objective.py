@@ -10,7 +10,10 @@ import numpy as np
 from fastloss._arrays import as_real_array
 from fastloss._checks import check_number
 from fastloss._linear import DenseRows
-from fastloss.losses import Loss
+from fastloss._logits import Data
+from fastloss._many_outputs import ManyOutputs
+from fastloss._single_output import SingleOutput
+from fastloss.losses import CategoricalCrossEntropy, Loss
 from fastloss.penalties import L1, ElasticNet, soft_threshold
 
 if TYPE_CHECKING:
@@ -27,27 +30,32 @@ class LinearObjective:
         J(w, b) = sum_i s_i loss(y_i, x_i' w + b + offset_i) / sum_i s_i + l1 sum_j abs(w_j) + l2 sum_j w_j^2,
 
     its smooth part all but the l1 term. A point is one flat vector: the coefficients, then the intercept where there is
-    one; the intercept is never penalised.
+    one; the intercept is never penalised. With K classes it is a matrix of shape (K, p + 1), raveled, a row
+    (coefficients, intercept) for each class; then the loss sees the logits X W' + b in blocks, and their n x K matrix
+    never exists.
 
     Parameters
     ----------
     X : ndarray or memmap of shape (n, p)
         float32 or float64 with contiguous rows (C order); rows may be apart, as in a slice. Never copied: do not change
         it while the objective is in use. Sums over samples are taken in float64 for both.
-    y : array_like of shape (n,)
-        Labels.
+    y : array_like of shape (n,), or (n, K)
+        Labels; for K classes their indices or probabilities. K is the number of columns of ``y`` or ``offset``, or of
+        entries of the loss's ``class_weight``; without any of these, the largest index plus 1.
     loss : Loss
-        One with a single output a sample, such as ``BinaryCrossEntropy(from_logits=True)``.
+        Any that takes all real numbers, such as ``BinaryCrossEntropy(from_logits=True)`` or
+        ``CategoricalCrossEntropy(from_logits=True)``.
     penalty : L1, L2, ElasticNet or None
         None is no penalty.
     sample_weight : array_like of shape (n,), optional
         Finite and >= 0, with a positive sum.
     fit_intercept : bool
         Whether there is an intercept.
-    offset : array_like of shape (n,), optional
+    offset : array_like of shape (n,), or (n, K), optional
         Added to the model's predictions.
     n_threads : int, optional
-        As for the losses: results do not depend on it, to the last bit.
+        As for the losses: results do not depend on it, to the last bit. Products with K classes are left to NumPy's
+        BLAS, with its own number of threads.
 
     Raises
     ------
@@ -93,23 +101,61 @@ class LinearObjective:
         self.n_threads = n_threads
         self._design = DenseRows(np.asarray(X))
         self.n_samples, self.n_features = self._design.shape
-        #: Length of a point: the coefficients, and the intercept where there is one.
-        self.size = self.n_features + self.fit_intercept
-        self.y = self._vector(y, "y")
-        self.sample_weight = None if sample_weight is None else self._vector(sample_weight, "sample_weight")
-        self.offset = None if offset is None else self._vector(offset, "offset")
-        if self.offset is not None and not np.isfinite(self.offset).all():
-            raise ValueError("offset must hold finite numbers")
-        # One cheap call checks labels, weights and n_threads, all with the messages of the losses.
+        self._outputs: SingleOutput | ManyOutputs
         try:
-            loss(self.y, np.full_like(self.y, 0.5), self.sample_weight, reduction="sum", n_threads=n_threads)
+            if isinstance(loss, CategoricalCrossEntropy):
+                self._outputs = self._many_outputs(y, sample_weight, offset)
+            else:
+                self._outputs = self._single_output(y, sample_weight, offset)
         except ValueError as error:
             raise ValueError(str(error).replace("y_true", "y", 1)) from None
-        self._total = (
-            float(self.n_samples) if self.sample_weight is None else float(self.sample_weight.sum(dtype=np.float64))
-        )
-        if not self._total > 0:
-            raise ValueError("sample_weight must have a positive sum, got 0")
+        if not self._outputs.total > 0:
+            if sample_weight is None:
+                raise ValueError("y must hold a label that counts; all are ignored, or of class weight 0")
+            raise ValueError("sample_weight must have a positive sum over labels that count, got 0")
+        #: The number of outputs a sample: of classes, or 1.
+        self.n_outputs = self._outputs.n_outputs
+        #: Length of a point: coefficients, and intercepts where there are any.
+        self.size = self.n_outputs * (self.n_features + self.fit_intercept)
+
+    def _single_output(self, y: ArrayLike, sample_weight: ArrayLike | None, offset: ArrayLike | None) -> SingleOutput:
+        self.y = self._vector(y, "y")
+        self.sample_weight = None if sample_weight is None else self._vector(sample_weight, "sample_weight")
+        self.offset = None if offset is None else _finite(self._vector(offset, "offset"))
+        return SingleOutput(self._design, self.loss, self.y, self.sample_weight, self.offset, self.n_threads)
+
+    def _many_outputs(self, y: ArrayLike, sample_weight: ArrayLike | None, offset: ArrayLike | None) -> ManyOutputs:
+        n, loss = self.n_samples, self.loss
+        assert isinstance(loss, CategoricalCrossEntropy)
+        labels = as_real_array(y, "y")
+        if labels.shape[:1] != (n,) or labels.ndim > 2 or (labels.ndim == 2 and labels.shape[1] == 0):
+            raise ValueError(
+                f"y must be of shape ({n},), a class for each row of X, or ({n}, K), its probabilities; "
+                f"got {labels.shape}"
+            )
+        shift = None if offset is None else as_real_array(offset, "offset")
+        if shift is not None and (shift.ndim != 2 or len(shift) != n or shift.shape[1] == 0):
+            raise ValueError(f"offset must be of shape ({n}, K), one entry a row of X and class; got {shift.shape}")
+        self.sample_weight = None if sample_weight is None else self._vector(sample_weight, "sample_weight")
+        if labels.ndim == 2:
+            k = labels.shape[1]
+        elif shift is not None:
+            k = shift.shape[1]
+        elif loss.class_weight is not None:
+            k = len(loss.class_weight)
+        else:
+            used = np.isfinite(labels)  # the others are refused in a moment, or have no weight
+            if loss.ignore_index is not None:
+                used &= labels != loss.ignore_index
+            if self.sample_weight is not None:
+                used &= self.sample_weight != 0
+            largest = float(labels[used].max(initial=0))
+            k = int(largest) + 1 if largest < 2**31 else 1
+        if shift is not None and shift.shape[1] != k:
+            raise ValueError(f"offset must have one column for each of {k} classes, got {shift.shape[1]}")
+        self.y = labels
+        self.offset = None if shift is None else _finite(shift.astype(self._design.dtype, copy=False))
+        return ManyOutputs(Data(np.asarray(self.X), labels, self.sample_weight, self.offset, loss), k, self.n_threads)
 
     def _vector(self, x: ArrayLike, name: str) -> NDArray[Any]:
         """`x` as a contiguous vector of X's dtype with one entry a sample."""
@@ -118,36 +164,29 @@ class LinearObjective:
             raise ValueError(f"{name} must be of shape ({self.n_samples},), one entry a row of X; got {array.shape}")
         return np.ascontiguousarray(array, dtype=self._design.dtype)
 
-    def _split(self, w: ArrayLike) -> tuple[NDArray[Any], NDArray[Any], float]:
-        """A point as given (float64), its coefficients in X's dtype, its intercept."""
+    def _split(self, w: ArrayLike) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """A point in float64; views of it: coefficients of shape (K, p), intercepts of shape (K,)."""
         point = as_real_array(w, "w")
         if point.shape != (self.size,):
             parts = f"{self.n_features} coefficients" + (" and the intercept" if self.fit_intercept else "")
+            if self.n_outputs > 1:
+                parts += f" for each of {self.n_outputs} classes"
             raise ValueError(f"w must be of shape ({self.size},), {parts}; got shape {point.shape}")
         point = np.ascontiguousarray(point, dtype=np.float64)
-        coefficients = np.ascontiguousarray(point[: self.n_features], dtype=self._design.dtype)
-        return point, coefficients, float(point[-1]) if self.fit_intercept else 0.0
+        matrix = point.reshape(self.n_outputs, -1)
+        intercepts = matrix[:, self.n_features] if self.fit_intercept else np.zeros(self.n_outputs)
+        return point, matrix[:, : self.n_features], intercepts
 
-    def _pass(self, w: ArrayLike, gradient: bool) -> tuple[NDArray[Any], float, NDArray[Any] | None]:
-        """The point; mean loss, and its gradient with p + 1 entries if asked for."""
-        point, coefficients, intercept = self._split(w)
-        total, sums, status = self._design.loss_and_gradient(
-            self.loss, self.y, self.sample_weight, self.offset, coefficients, intercept, gradient, self.n_threads
-        )
-        if status:
-            raise ValueError(
-                f"the predictions X @ w leave what {self.loss!r} takes, {self.loss.prediction_domain}; "
-                "a linear model wants a loss of any real number, such as BinaryCrossEntropy(from_logits=True)"
-            )
-        if sums is not None:
-            sums /= self._total
-        return point, total / self._total, sums
+    def coefficients(self, w: ArrayLike) -> NDArray[Any]:
+        """The coefficients of a point, without the intercept: shape (p,), or (K, p) with several outputs."""
+        W = self._split(w)[1]
+        return W[0] if isinstance(self._outputs, SingleOutput) else W
 
     def value(self, w: ArrayLike) -> float:
         """The smooth part at the point ``w`` of shape (size,): mean loss and L2 term."""
-        point, mean, _ = self._pass(w, False)
-        coefficients = point[: self.n_features]
-        return mean + self.penalty.l2 * float(coefficients @ coefficients)
+        _, W, b = self._split(w)
+        total, _ = self._outputs.evaluate(W, b, False)
+        return total / self._outputs.total + self.penalty.l2 * float((W * W).sum())
 
     def value_and_grad(self, w: ArrayLike, out: NDArray[Any] | None = None) -> tuple[float, NDArray[Any]]:
         """The smooth part and its gradient, in one pass over X.
@@ -176,22 +215,24 @@ class LinearObjective:
                 raise TypeError(f"out must be an array of dtype float64, got {kind}")
             if out.shape != (self.size,) or not out.flags.writeable:
                 raise ValueError(f"out must be writable and of shape ({self.size},), got shape {out.shape}")
-        point, mean, sums = self._pass(w, True)
+        _, W, b = self._split(w)
+        total, sums = self._outputs.evaluate(W, b, True)
         assert sums is not None
-        gradient = sums[: self.size]
-        coefficients = point[: self.n_features]
+        sums /= self._outputs.total
+        value = total / self._outputs.total
         if self.penalty.l2:
-            mean += self.penalty.l2 * float(coefficients @ coefficients)
-            gradient[: self.n_features] += 2 * self.penalty.l2 * coefficients
+            value += self.penalty.l2 * float((W * W).sum())
+            sums[:, : self.n_features] += 2 * self.penalty.l2 * W
+        gradient = (sums if self.fit_intercept else sums[:, : self.n_features]).reshape(-1)
         if out is None:
-            return mean, gradient
+            return value, gradient
         out[:] = gradient
-        return mean, out
+        return value, out
 
     def objective(self, w: ArrayLike) -> float:
         """The whole objective, the l1 term included."""
-        point = self._split(w)[0]
-        return self.value(point) + self.penalty.l1 * float(np.abs(point[: self.n_features]).sum())
+        point, W, _ = self._split(w)
+        return self.value(point) + self.penalty.l1 * float(np.abs(W).sum())
 
     def prox(self, w: ArrayLike, step: float) -> NDArray[Any]:
         """Proximal operator of the part that is not smooth: soft-threshold the coefficients at ``step * l1``.
@@ -210,14 +251,14 @@ class LinearObjective:
         """
         step = check_number("step", step, 0, math.inf)
         result = self._split(w)[0].copy()
-        coefficients = result[: self.n_features]
-        soft_threshold(coefficients, step * self.penalty.l1, out=coefficients)
+        W = result.reshape(self.n_outputs, -1)[:, : self.n_features]
+        W[:] = soft_threshold(W, step * self.penalty.l1)
         return result
 
     @property
     def has_duality_gap(self) -> bool:
         """Whether `duality_gap` is known: for a penalty that is not 0 and a loss whose conjugate is written down."""
-        return (self.penalty.l1 > 0 or self.penalty.l2 > 0) and type(self.loss).conjugate is not Loss.conjugate
+        return (self.penalty.l1 > 0 or self.penalty.l2 > 0) and self.loss.has_conjugate
 
     def duality_gap(self, w: ArrayLike) -> float:
         """A bound on how far a point's objective is above the minimum.
@@ -252,19 +293,10 @@ class LinearObjective:
         l1, l2 = self.penalty.l1, self.penalty.l2
         if l1 == 0 and l2 == 0:
             raise ValueError("penalty must not be 0 for a duality gap: without one no bound is known")
-        point, coefficients, intercept = self._split(w)
-        z = np.empty_like(self.y)
-        self._design.predict(coefficients, intercept, self.offset, z, self.n_threads)
-        _, weighted = self.loss.value_and_grad(
-            self.y, z, self.sample_weight, reduction="none", n_threads=self.n_threads
-        )
-        u = weighted.astype(np.float64)
-        if self.fit_intercept:
-            u = _balance(u)
-        correlation = self._design.transposed_product(
-            np.ascontiguousarray(u, dtype=self.y.dtype), self.sample_weight, self.n_threads
-        )
-        correlation /= self._total
+        point, W, b = self._split(w)
+        correlation, conjugate = self._outputs.dual_point(W, b, self.fit_intercept)
+        total = self._outputs.total
+        correlation = correlation / total
         if l2 == 0:
             largest = float(np.abs(correlation).max())
             scale = 1.0 if largest <= l1 else l1 / largest
@@ -272,55 +304,19 @@ class LinearObjective:
         else:
             scale = 1.0
             excess = np.maximum(np.abs(correlation) - l1, 0.0)
-            penalty_conjugate = float(excess @ excess) / (4 * l2)
-        y, u = self.y.astype(np.float64), scale * u
-        if self.sample_weight is None:
-            total = float(self.loss.conjugate(y, u).sum())
-        else:
-            used = self.sample_weight > 0
-            s = self.sample_weight[used].astype(np.float64)
-            total = float(s @ self.loss.conjugate(y[used], u[used] / s))
-        if self.offset is not None:
-            total -= float(u @ self.offset.astype(np.float64))
-        return self.objective(point) + total / self._total + penalty_conjugate
+            penalty_conjugate = float((excess * excess).sum()) / (4 * l2)
+        return self.objective(point) + conjugate(scale) / total + penalty_conjugate
 
     def lambda_max(self) -> float:
         """The smallest l1 strength at which all coefficients are 0 (with the best intercept): the start of a path."""
-        intercept = self._best_intercept() if self.fit_intercept else 0.0
-        zero = np.zeros(self.size)
-        if self.fit_intercept:
-            zero[-1] = intercept
-        _, _, gradient = self._pass(zero, True)
-        assert gradient is not None
-        return float(np.abs(gradient[: self.n_features]).max())
-
-    def _best_intercept(self) -> float:
-        """The intercept that minimises the loss where all coefficients are 0: Newton's method inside a bracket."""
-
-        def slopes(b: float) -> tuple[float, float]:
-            z = np.full_like(self.y, b) if self.offset is None else self.offset + self.y.dtype.type(b)
-            first, second = self.loss.grad_and_hess(self.y, z, self.sample_weight, n_threads=self.n_threads)
-            return float(first.sum(dtype=np.float64)), float(second.sum(dtype=np.float64))
-
-        low, high, width, b = -math.inf, math.inf, 1.0, 0.0
-        tiny = 4 * float(np.finfo(self.y.dtype).eps)
-        for _ in range(200):
-            slope, curvature = slopes(b)
-            if slope == 0:
-                break
-            low, high = (low, b) if slope > 0 else (b, high)
-            step = -slope / curvature if curvature > 0 else math.copysign(width, -slope)
-            proposal = b + max(-width, min(width, step))
-            width *= 2
-            if abs(proposal - b) <= tiny * max(1.0, abs(b)):
-                break
-            b = proposal if low < proposal < high else 0.5 * (low + high)
-        return b
+        outputs = self._outputs
+        intercepts = outputs.best_intercepts() if self.fit_intercept else np.zeros(self.n_outputs)
+        _, sums = outputs.evaluate(np.zeros((self.n_outputs, self.n_features)), intercepts, True)
+        assert sums is not None
+        return float(np.abs(sums[:, : self.n_features]).max()) / outputs.total
 
 
-def _balance(u: NDArray[Any]) -> NDArray[Any]:
-    """Shrink the numbers of one sign so that the sum is 0; shrinking keeps them in the conjugate's domain."""
-    up, down = float(np.maximum(u, 0).sum()), float(np.maximum(-u, 0).sum())
-    if up == 0 or down == 0:
-        return np.zeros_like(u)
-    return u * np.where(u > 0, min(1.0, down / up), min(1.0, up / down))
+def _finite(offset: NDArray[Any]) -> NDArray[Any]:
+    if not np.isfinite(offset).all():
+        raise ValueError("offset must hold finite numbers")
+    return offset

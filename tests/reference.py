@@ -7,6 +7,8 @@ An entry says what to make the class with, where its labels and predictions are 
 
 from __future__ import annotations
 
+import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,8 +25,8 @@ mp.mp.prec = 200
 class Domain(NamedTuple):
     """Where labels or predictions come from."""
 
-    draw: Callable  # (rng, n) -> numbers of moderate size, inside the domain
-    wide: Callable  # (rng, n) -> numbers over many orders of magnitude
+    draw: Callable  # (rng, shape) -> numbers of moderate size, inside the domain
+    wide: Callable  # (rng, shape) -> numbers over many orders of magnitude
     extremes: Callable  # finfo -> the ends of the domain, and where the arithmetic changes course
     invalid: tuple[float, ...]  # numbers that are refused
 
@@ -81,6 +83,31 @@ COUNT = Domain(
 )
 
 
+def _classes(k, ignored=None):
+    """Class indices; if a label is ignored, every seventh sample from the sixth on has it."""
+
+    def draw(rng, n):
+        y = rng.integers(0, k, n)
+        y[5::7] = y[5::7] if ignored is None else ignored
+        return y
+
+    return Domain(draw, draw, lambda f: [0, k // 2, k - 1], (np.nan, -1, k, 1.7, np.inf, -np.inf))
+
+
+def _rows(concentration):
+    """Rows of probabilities, every other one one-hot."""
+
+    def draw(rng, shape):
+        y = rng.dirichlet(np.full(shape[-1], concentration), shape[:-1])
+        y[::2] = np.eye(shape[-1])[rng.integers(0, shape[-1], len(y[::2]))]
+        return np.where(y < 1e-30, 0, y)  # weights times denormals are not worth their precision
+
+    return draw
+
+
+DISTRIBUTION = UNIT._replace(draw=_rows(1.0), wide=_rows(0.05))
+
+
 class Reference(NamedTuple):
     """The entry of a class: it may have several, for parameters that change the domain."""
 
@@ -91,7 +118,11 @@ class Reference(NamedTuple):
     value: Callable  # (y, z, **parameters) -> loss of each sample, float64
     # (y, z, dtype, **parameters) of mpmath numbers -> value, gradient, hessian. Where exact terms cancel, they are
     # given as a tuple: what can be asked of a computation is then an error in ulp of the larger term. nan: undefined.
+    # Where a sample has several numbers of y, z, gradient or hessian, each of them is a list.
     exact: Callable
+    outputs: tuple[int, ...] = ()  # the shape of one sample's predictions
+    soft: bool = False  # whether its label has that shape too, or is one number
+    share: Callable | None = None  # (y, z, **parameters) -> what samples count in a mean, if it is not 1
 
 
 def _huber(y, z, dtype, delta):
@@ -146,7 +177,93 @@ def _probabilities_value(y, z, eps=1e-15, **target):
     return -special.xlogy(a, p) - special.xlog1py(b, -p)
 
 
+def _probabilities_of_label(y, z):
+    return y if y.ndim == z.ndim else 1.0 * (y[..., None] == np.arange(z.shape[-1]))
+
+
+def _class_targets(y, z, label_smoothing=0.0, class_weight=None, ignore_index=None):
+    """The weights of -log p of all classes."""
+    k = z.shape[-1]
+    rows = _probabilities_of_label(y, z) * (1 - label_smoothing) + label_smoothing / k
+    kept = y[..., None] != ignore_index if y.ndim < z.ndim else True
+    return np.where(kept, rows * np.array(class_weight or [1] * k), 0.0)
+
+
+def _class_share(y, z, class_weight=None, ignore_index=None, **_):
+    share = _class_targets(y, z, 0.0, class_weight, ignore_index).sum(axis=-1)
+    if y.ndim < z.ndim:
+        return share
+    whole = y.sum(axis=-1)  # the mean weight of a row's classes
+    return np.divide(share, whole, out=np.ones_like(share), where=whole > 0)
+
+
+def _softmax_value(y, z, from_logits, **target):
+    return -(_class_targets(y, z, **target) * special.log_softmax(z, axis=-1)).sum(axis=-1)
+
+
+def _class_probabilities_value(y, z, eps=1e-15, **target):
+    return -special.xlogy(_class_targets(y, z, **target), np.clip(z, eps, 1 - eps)).sum(axis=-1)
+
+
+def _exact_targets(y, k, label_smoothing=0.0, class_weight=None, ignore_index=None):
+    if y == ignore_index:
+        return [mp.mpf(0)] * k
+    s = mp.mpf(label_smoothing)
+    rows = y if isinstance(y, list) else [mp.mpf(c == y) for c in range(k)]
+    return [mp.mpf(v) * (x * (1 - s) + s / k) for v, x in zip(class_weight or [1] * k, rows, strict=True)]
+
+
+def _softmax(y, z, dtype, from_logits, **target):
+    """The difference d of a logit to the largest one is rounded, and exp(d) then wrong by d / 2 ulp at most: `moved` is
+    what that does, to first order, to the results. As a pair of terms it is allowed for; and so is `lost`: half a
+    denormal number for each exponential that underflows.
+    """
+    a = _exact_targets(y, len(z), **target)
+    total, top = mp.fsum(a), max(z)
+    d = [x - top for x in z]
+    e = [mp.exp(x) for x in d]
+    rest = mp.fsum(e[: e.index(1)] + e[e.index(1) + 1 :])
+    p = [x / (1 + rest) for x in e]
+    q = [(rest if x == 1 else 1 + rest - x) / (1 + rest) for x in e]
+    shift = -mp.fdot(p, d)
+    lost = total * len(z) * float(np.finfo(dtype).tiny) / 16  # its ulp is what matters
+    moved = [total * pc * (shift - dc * (1 - 2 * pc)) for pc, dc in zip(p, d, strict=True)]
+    value = total * mp.log1p(rest), -mp.fdot(a, d), total * shift, -total * shift
+    gradient = [
+        (*((total * pc, -ac) if 0 < ac < total else ((total - ac) * pc, -ac * qc)), m, -m)
+        for ac, pc, qc, m in zip(a, p, q, moved, strict=True)
+    ]
+    return value, gradient, [(total * pc * qc, m, -m, lost, -lost) for pc, qc, m in zip(p, q, moved, strict=True)]
+
+
+def _class_probabilities(y, z, dtype, eps=1e-15, **target):
+    # Each class is the positive side of a binary cross-entropy.
+    first = [[x[0] if isinstance(x, tuple) else x for x in _probabilities(1, p, dtype, eps)] for p in z]
+    a = _exact_targets(y, len(z), **target)
+    value, *derivatives = [
+        [ac * x if ac else 0 for ac, x in zip(a, xs, strict=True)] for xs in zip(*first, strict=True)
+    ]
+    return tuple(value), *derivatives
+
+
+def _class_weights(k):
+    return tuple(0.5 + 0.75 * (c % 4) for c in range(k))
+
+
+def _categorical(k, parameters, soft=False):
+    labels = DISTRIBUTION if soft else _classes(k, parameters.get("ignore_index"))
+    functions = (
+        (_softmax_value, _softmax)
+        if "from_logits" in parameters
+        else (_class_probabilities_value, _class_probabilities)
+    )
+    predictions = REAL if "from_logits" in parameters else PROBABILITY
+    name = "CategoricalCrossEntropy"
+    return Reference(name, [parameters], labels, predictions, *functions, (k,), soft, _class_share)
+
+
 _TARGETS = [{}, {"label_smoothing": 0.1}, {"pos_weight": 3.0}]
+_LOGITS = {"from_logits": True}
 
 REFERENCES = [
     Reference(
@@ -171,7 +288,7 @@ REFERENCES = [
         lambda y, z, q: np.maximum(q * (y - z), (q - 1) * (y - z)),
         _quantile,
     ),
-    Reference("BinaryCrossEntropy", [{"from_logits": True, **x} for x in _TARGETS], UNIT, REAL, _logits_value, _logits),
+    Reference("BinaryCrossEntropy", [{**_LOGITS, **x} for x in _TARGETS], UNIT, REAL, _logits_value, _logits),
     Reference(
         "BinaryCrossEntropy",
         [*_TARGETS, {"eps": 0.0}, {"eps": 1e-7}],
@@ -188,45 +305,101 @@ REFERENCES = [
         lambda y, z: np.exp(z) - y * z,
         lambda y, z, _: ((mp.exp(z), -y * z), (mp.exp(z), -y), mp.exp(z)),
     ),
+    # Up to 16 classes are computed by columns, more by rows.
+    _categorical(1, _LOGITS),
+    _categorical(3, _LOGITS),
+    _categorical(3, _LOGITS, soft=True),
+    _categorical(16, {**_LOGITS, "label_smoothing": 0.1, "class_weight": _class_weights(16), "ignore_index": -100}),
+    _categorical(16, _LOGITS, soft=True),
+    _categorical(17, _LOGITS),
+    _categorical(17, {**_LOGITS, "label_smoothing": 0.1, "class_weight": _class_weights(17)}, soft=True),
+    _categorical(40, {**_LOGITS, "class_weight": _class_weights(40), "ignore_index": -100}),
+    _categorical(3, {}),
+    _categorical(3, {"eps": 0.0}, soft=True),
+    _categorical(17, {"label_smoothing": 0.1, "class_weight": _class_weights(17), "ignore_index": -100}),
+    _categorical(40, {"eps": 1e-7, "class_weight": _class_weights(40)}, soft=True),
+]
+# Rows that are computed in pieces: for tests of single samples alone.
+LONG_ROWS = [
+    _categorical(2049, _LOGITS),
+    _categorical(2049, _LOGITS, soft=True),
+    _categorical(4100, {**_LOGITS, "label_smoothing": 0.1, "class_weight": _class_weights(4100)}),
 ]
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One loss with one set of parameters: what the tests run over."""
+    """One loss with one set of parameters and one kind of label: what the tests run over."""
 
     name: str
     parameters: dict[str, Any]
     reference: Reference
 
     def __str__(self):
-        return f"{self.name}({', '.join(f'{name}={x}' for name, x in self.parameters.items())})"
+        parameters = ", ".join(f"{name}={reprlib.repr(x)}" for name, x in self.parameters.items())
+        kind = "".join(f" of {k}{' soft' * self.reference.soft}" for k in self.outputs)
+        return f"{self.name}({parameters}){kind}"
+
+    @property
+    def outputs(self):
+        """The shape of one sample's predictions."""
+        return self.reference.outputs
 
     def make(self):
         """The loss, over the instruction set in use."""
         return REGISTRY[self.name](**self.parameters)
 
+    def rows(self, numbers):
+        """How many samples have so many predictions."""
+        return -(-numbers // math.prod(self.outputs))
+
+    def shapes(self, *samples):
+        """The shapes of labels and predictions of so many samples."""
+        return (*samples, *(self.outputs if self.reference.soft else ())), (*samples, *self.outputs)
+
     def sample(self, n, dtype=np.float64, seed=0, wide=False):
         """Labels and predictions."""
         rng = np.random.default_rng(seed)
         domains = self.reference.labels, self.reference.predictions
-        return tuple((domain.wide if wide else domain.draw)(rng, n).astype(dtype) for domain in domains)
+        return tuple(
+            (domain.wide if wide else domain.draw)(rng, shape if len(shape) > 1 else n).astype(dtype)
+            for domain, shape in zip(domains, self.shapes(n), strict=True)
+        )
 
     def extremes(self, dtype):
-        """Every extreme label with every extreme prediction."""
+        """Every extreme label with every extreme prediction; where a sample has several, at random."""
         finfo = np.finfo(dtype)
         ends = [np.array(d.extremes(finfo), dtype) for d in (self.reference.labels, self.reference.predictions)]
-        y, z = np.meshgrid(*[np.unique(x[np.isfinite(x)]) for x in ends])
+        ends = [np.unique(x[np.isfinite(x)]) for x in ends]
+        if self.outputs:
+            n = self.rows(600)
+            return self.sample(n, dtype)[0], np.random.default_rng(0).choice(ends[1], (n, *self.outputs))
+        y, z = np.meshgrid(*ends)
         return y.ravel(), z.ravel()
 
     def value(self, y, z):
         """The loss of each sample, in float64."""
         return self.reference.value(np.asarray(y, np.float64), np.asarray(z, np.float64), **self.parameters)
 
+    def shares(self, y, z):
+        """What each sample counts in a mean, beside its weight."""
+        if self.reference.share is None:
+            return np.ones(np.shape(z))
+        return self.reference.share(np.asarray(y, np.float64), np.asarray(z, np.float64), **self.parameters)
+
     def exact(self, y, z, dtype):
-        """Value, gradient and hessian of one sample, each as a tuple of the terms whose sum it is."""
-        results = self.reference.exact(mp.mpf(float(y)), mp.mpf(float(z)), dtype, **self.parameters)
-        return [x if isinstance(x, tuple) else (x,) for x in results]
+        """Value, gradient and hessian of one sample, each number as a tuple of the terms whose sum it is."""
+        results = self.reference.exact(_exactly(y), _exactly(z), dtype, **self.parameters)
+        return [[_terms(x) for x in result] if isinstance(result, list) else _terms(result) for result in results]
+
+
+def _exactly(x):
+    return [mp.mpf(e) for e in x.tolist()] if np.ndim(x) else mp.mpf(float(x))
+
+
+def _terms(x):
+    return x if isinstance(x, tuple) else (x,)
 
 
 CASES = [Case(r.name, parameters, r) for r in REFERENCES for parameters in r.parameters]
+LONG_CASES = [Case(r.name, parameters, r) for r in LONG_ROWS for parameters in r.parameters]

@@ -64,6 +64,14 @@ def test_agrees_with_scikit_learn(function, metric, parameters, weighted):
     assert function(y, p, w, **parameters) == pytest.approx(metric(y, p, sample_weight=w, **theirs), rel=1e-13)
 
 
+def test_categorical_cross_entropy_agrees_with_scikit_learn(weighted):
+    rng = np.random.default_rng(0)
+    y, p = rng.integers(0, 5, 200), rng.dirichlet(np.ones(5), 200)
+    w = rng.random(200) if weighted else None
+    expected = metrics.log_loss(y, p, sample_weight=w, labels=range(5))
+    assert fl.categorical_cross_entropy(y, p, w) == pytest.approx(expected, rel=1e-13)
+
+
 def test_errors_name_the_parameter():
     with pytest.raises(ValueError, match="delta"):
         fl.huber([1], [1], delta=0)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference import CASES
 
 import fastloss as fl
 
@@ -21,7 +22,15 @@ class Kernel(ctypes.Structure):
         ("params", POINTER(c_double)),
         ("f32", c_void_p),
         ("f64", c_void_p),
+        ("weigh_f32", c_void_p),
+        ("weigh_f64", c_void_p),
     )
+
+
+# A loss of several outputs has another kernel for rows of probabilities, whose address is not public.
+@pytest.fixture(params=[case for case in CASES if not case.reference.soft], ids=str)
+def case(request):
+    return request.param
 
 
 def kernel_of(loss):
@@ -60,6 +69,8 @@ def test_what_the_struct_says(case):
     assert kernel.n_params >= 0
     assert kernel.f32
     assert kernel.f64
+    weighs = (case.shares(y, z) != 1).any()
+    assert bool(kernel.weigh_f32) == bool(kernel.weigh_f64) == weighs
 
 
 @pytest.mark.parametrize(
@@ -70,8 +81,25 @@ def test_the_parameters_are_in_the_struct(loss, values):
     assert kernel.params[: kernel.n_params] == values
 
 
+def test_what_a_mean_divides_by(case, dtype, weighted):
+    y, z = case.sample(100, dtype)
+    w = np.random.default_rng(0).integers(0, 3, 100).astype(dtype) if weighted else None
+    loss = case.make()
+    kernel = kernel_of(loss)
+    if not kernel.weigh_f64:
+        return
+    arrays = [POINTER(c_double), c_int64, c_int64, c_void_p, c_void_p, POINTER(c_int32)]
+    address = kernel.weigh_f32 if dtype == np.float32 else kernel.weigh_f64
+    k, status = z.shape[1], c_int32(0)
+    pointers = [None if x is None else x.ctypes.data for x in (y, w)]
+    total = ctypes.CFUNCTYPE(c_double, *arrays)(address)(kernel.params, 100, k, *pointers, ctypes.byref(status))
+    assert status.value == 0
+    assert total == pytest.approx((case.shares(y, z) * (1 if w is None else w)).sum(), rel=1e-12)
+
+
 @pytest.mark.parametrize("n", [1, 3, 64, 511])
 def test_a_block_gives_what_the_methods_give(case, dtype, weighted, n):
+    n = case.rows(n)
     y, z = case.sample(n, dtype)
     w = np.random.default_rng(0).integers(0, 3, n).astype(dtype) if weighted else None
     loss = case.make()

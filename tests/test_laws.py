@@ -24,11 +24,9 @@ def weights(weighted, dtype, seed=3):
     return np.random.default_rng(seed).integers(0, 4, N).astype(dtype) if weighted else None
 
 
-def reduce(values, w, reduction):
-    """What a reduction does to the losses of single samples."""
-    values = values if w is None else values * np.asarray(w, np.float64)
-    total = len(values) if w is None else w.sum(dtype=np.float64)
-    return {"none": values, "sum": values.sum(), "mean": values.sum() / total}[reduction]
+def total_weight(case, y, z, w):
+    """What a mean divides by."""
+    return (case.shares(y, z) * (1 if w is None else w)).sum(dtype=np.float64)
 
 
 def test_every_loss_has_a_reference():
@@ -39,7 +37,9 @@ def test_value_is_that_of_numpy(case, dtype, reduction, weighted):
     y, z = case.sample(N, dtype)
     w = weights(weighted, dtype)
     got = case.make()(y, z, w, reduction=reduction)
-    np.testing.assert_allclose(got, reduce(case.value(y, z), w, reduction), **accuracy(dtype))
+    values = case.value(y, z) * (1 if w is None else w)
+    expected = {"none": values, "sum": values.sum(), "mean": values.sum() / total_weight(case, y, z, w)}
+    np.testing.assert_allclose(got, expected[reduction], **accuracy(dtype))
     assert isinstance(got, np.ndarray if reduction == "none" else float)
     if reduction == "none":
         assert got.dtype == dtype
@@ -50,8 +50,7 @@ def test_reductions_agree(case, dtype, weighted):
     w = weights(weighted, dtype)
     loss = case.make()
     values, gradients = loss.value_and_grad(y, z, w, reduction="none")
-    total = N if w is None else w.sum(dtype=np.float64)
-    for reduction, divisor in (("sum", 1), ("mean", total)):
+    for reduction, divisor in (("sum", 1), ("mean", total_weight(case, y, z, w))):
         value, gradient = loss.value_and_grad(y, z, w, reduction=reduction)
         np.testing.assert_allclose(value, values.sum(dtype=np.float64) / divisor, **accuracy(dtype))
         np.testing.assert_allclose(gradient, gradients.astype(np.float64) / divisor, **accuracy(dtype))
@@ -81,7 +80,7 @@ def test_gradient_is_the_slope_of_the_value(case, reduction, weighted):
     gradient = loss.value_and_grad(y, z, w, reduction=reduction)[1]
     slope = differences(lambda t: loss(y, t, w, reduction="none"), z, 1e-5)
     if reduction == "mean":
-        slope /= N if w is None else w.sum()
+        slope /= total_weight(case, y, z, w)
     np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-7)
 
 

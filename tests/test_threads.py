@@ -49,6 +49,7 @@ def everything(loss, *arguments, **options):
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("n", [16385, 50_003])
 def test_results_do_not_depend_on_the_number_of_threads(case, dtype, weighted, n):
+    n = case.rows(n)
     y, z = case.sample(n, dtype, wide=True)
     w = np.random.default_rng(5).random(n).astype(dtype) if weighted else None
     loss = case.make()
@@ -69,7 +70,7 @@ def test_nor_do_those_of_strided_arrays(dtype, shape):
 
 
 def test_calls_from_many_threads_at_once(case):
-    y, z = case.sample(50_000)
+    y, z = case.sample(case.rows(50_000))
     loss = case.make()
     expected = everything(loss, y, z, n_threads=1)
     with ThreadPoolExecutor(8) as pool:
@@ -91,7 +92,7 @@ def test_others_run_during_a_call():
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_a_call_with_out_allocates_nothing_that_grows(case, dtype, weighted, n_threads):
-    n = 200_000
+    n = case.rows(200_000)
     y, z = case.sample(n, dtype)
     w = np.ones(n, dtype) if weighted else None
     out, hessian = np.empty_like(z), np.empty_like(z)

@@ -24,7 +24,8 @@ def ulp_errors(got, high, low=0.0, size=None):
 @cache
 def arguments(case, dtype):
     """Labels and predictions that try a loss hard."""
-    parts = case.extremes(dtype), case.sample(600, dtype), case.sample(600, dtype, wide=True)
+    n = case.rows(600)
+    parts = case.extremes(dtype), case.sample(n, dtype), case.sample(n, dtype, wide=True)
     return [np.concatenate(x) for x in zip(*parts, strict=True)]
 
 
@@ -32,10 +33,12 @@ def arguments(case, dtype):
 def exact(case, dtype):
     """For value, gradient and hessian at `arguments`: float64 arrays high, low, size for `ulp_errors`."""
     terms = zip(*[case.exact(y, z, dtype) for y, z in zip(*arguments(case, dtype), strict=True)], strict=True)
-    return [np.array([_split(x) for x in samples]).T for samples in terms]
+    return [np.moveaxis([_split(x) for x in samples], -1, 0) for samples in terms]
 
 
 def _split(terms):
+    if isinstance(terms, list):
+        return [_split(x) for x in terms]
     total = mp.fsum(terms)
     high = float(total)
     low = float(total - high) if np.isfinite(high) else 0.0

@@ -2,6 +2,7 @@
 // set has made that instruction set's table.
 #pragma once
 #include "blocks.hpp"
+#include "categorical.hpp"
 #include "copy.hpp"
 #include "dense.hpp"
 #include "table.hpp"
@@ -27,15 +28,21 @@ static Operations<T> operations() {
 }
 
 static const Table* table() {
-#define FASTLOSS_ENTRY(name, Loss, label_width, outputs) \
-    {name,                                               \
-     label_width,                                        \
-     outputs,                                            \
-     scalar_block<float, Loss<float>>,                   \
-     scalar_block<double, Loss<double>>,                 \
+#define FASTLOSS_ENTRY(name, Loss)       \
+    {name,                               \
+     1,                                  \
+     1,                                  \
+     scalar_block<float, Loss<float>>,   \
+     scalar_block<double, Loss<double>>, \
+     nullptr,                            \
+     nullptr,                            \
      bound_by_memory<Loss<double>>()},
-    static const LossEntry losses[] = {FASTLOSS_LOSSES(FASTLOSS_ENTRY)};
+#define FASTLOSS_CATEGORICAL_ENTRY(name, block, weigh, soft) \
+    {name, soft ? 0 : 1, 0, block<float, soft>, block<double, soft>, weigh<float, soft>, weigh<double, soft>, false},
+    static const LossEntry losses[] = {FASTLOSS_LOSSES(FASTLOSS_ENTRY)
+                                           FASTLOSS_CATEGORICAL_LOSSES(FASTLOSS_CATEGORICAL_ENTRY)};
 #undef FASTLOSS_ENTRY
+#undef FASTLOSS_CATEGORICAL_ENTRY
     static const Table table = {int32_t(sizeof losses / sizeof *losses),
                                 losses,
                                 operations<float>(),

@@ -8,9 +8,13 @@
  *     hessian[i]  = scale * weight[i] * d^2 loss / dz^2 (its diagonal, where a sample has several outputs)
  * n is the number of samples and k the number of outputs of each: z, gradient and hessian hold n * k numbers in C
  * order; value and weight hold n; y holds n or n * k, as `label_width` of the kernel says. weight may be NULL (all 1).
- * A sample of weight 0 contributes exactly 0 to everything, even where its loss is not finite. gradient may be z or y
- * itself (in place); otherwise no two arrays overlap. Arguments outside the domain set bits of *status, which the
- * caller cleared, and never make the kernel read or write elsewhere. A kernel never blocks, allocates or throws.
+ * A sample of weight 0 contributes exactly 0 to everything, even where its loss is not finite. gradient may be z itself
+ * (in place), and y where each sample has one number of either; otherwise no two arrays overlap. Arguments outside the
+ * domain set bits of *status, which the caller cleared, and never make the kernel read or write elsewhere. A kernel
+ * never blocks, allocates or throws.
+ *
+ * What a mean divides by is the sum of weight[i], or n without weights; unless the loss weighs its labels too, or
+ * leaves some of them out: then `weigh` returns the sum.
  */
 #ifndef FASTLOSS_KERNEL_H
 #define FASTLOSS_KERNEL_H
@@ -27,6 +31,11 @@ typedef double (*fastloss_block_f64)(const double* params, int64_t n, int64_t k,
                                      const double* weight, double scale, double* value, double* gradient,
                                      double* hessian, int32_t* status);
 
+typedef double (*fastloss_weigh_f32)(const double* params, int64_t n, int64_t k, const float* y, const float* weight,
+                                     int32_t* status);
+typedef double (*fastloss_weigh_f64)(const double* params, int64_t n, int64_t k, const double* y, const double* weight,
+                                     int32_t* status);
+
 typedef struct {
     int32_t version;     /* FASTLOSS_KERNEL_VERSION */
     int32_t label_width; /* numbers of y a sample: 1, or 0 for k of them */
@@ -35,6 +44,8 @@ typedef struct {
     const double* params; /* handed to the block functions; they outlive the kernel */
     fastloss_block_f32 f32;
     fastloss_block_f64 f64;
+    fastloss_weigh_f32 weigh_f32; /* or NULL, both */
+    fastloss_weigh_f64 weigh_f64;
 } fastloss_kernel;
 
 #endif

@@ -221,14 +221,14 @@ struct BinaryCrossEntropyProbabilities {
     }
 };
 
-// name, struct, numbers of y a sample, outputs a sample: what the tables of kernel.h are filled from.
-#define FASTLOSS_LOSSES(LOSS)                                           \
-    LOSS("squared_error", SquaredError, 1, 1)                           \
-    LOSS("absolute_error", AbsoluteError, 1, 1)                         \
-    LOSS("huber", Huber, 1, 1)                                          \
-    LOSS("quantile", Quantile, 1, 1)                                    \
-    LOSS("poisson", Poisson, 1, 1)                                      \
-    LOSS("binary_cross_entropy_logits", BinaryCrossEntropyLogits, 1, 1) \
-    LOSS("binary_cross_entropy_probabilities", BinaryCrossEntropyProbabilities, 1, 1)
+// Name and struct of each: what the tables of kernel.h are filled from.
+#define FASTLOSS_LOSSES(LOSS)                                     \
+    LOSS("squared_error", SquaredError)                           \
+    LOSS("absolute_error", AbsoluteError)                         \
+    LOSS("huber", Huber)                                          \
+    LOSS("quantile", Quantile)                                    \
+    LOSS("poisson", Poisson)                                      \
+    LOSS("binary_cross_entropy_logits", BinaryCrossEntropyLogits) \
+    LOSS("binary_cross_entropy_probabilities", BinaryCrossEntropyProbabilities)
 
 }  // namespace fastloss

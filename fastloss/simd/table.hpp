@@ -14,6 +14,8 @@ struct LossEntry {
     int64_t outputs;
     fastloss_block_f32 f32;
     fastloss_block_f64 f64;
+    fastloss_weigh_f32 weigh_f32;  // or null, both
+    fastloss_weigh_f64 weigh_f64;
     bool streams;  // whether a gradient too large for the caches goes past them: see copy.hpp
 };
 

@@ -105,7 +105,7 @@ class Monitor:
         fun = self.obj.objective(x)
         known = self.obj.has_duality_gap
         gap = self.obj.duality_gap(x) if known else float("nan")
-        support = int(np.count_nonzero(x[: self.obj.n_features]))
+        support = int(np.count_nonzero(self.obj.coefficients(x)))
         self.records.append((iteration, time.perf_counter() - self.start, fun, gap, support))
         if self.verbose:
             print(f"{iteration:>9} {self.records[-1][1]:>9.3f} {fun:>16.10g} {gap:>10.3g} {support:>8}", flush=True)

@@ -1,0 +1,129 @@
+"""Blocks of logits, X W' + b, and of the gradients that take their place: all that ever exists of the n x K matrix.
+
+A block's logits are one matrix product, the loss and its gradient are found in place, and further products take the
+gradient to where it is wanted. The products use NumPy's BLAS with its own threads, the loss ours: never both at once.
+Blocks are cut by shapes alone, so that results do not depend on our number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastloss.losses import CategoricalCrossEntropy
+
+    Array = NDArray[Any]
+
+
+class Block(NamedTuple):
+    """Some rows of X with the gradient of their losses with respect to their logits."""
+
+    rows: slice | NDArray[np.intp]
+    X: Array
+    value: float
+    residual: Array  # valid until the next block
+
+
+class Data(NamedTuple):
+    """What a pass goes through. Arrays are of X's dtype, but labels of any."""
+
+    X: Array
+    labels: Array  # (n,), or (n, K) of probabilities
+    sample_weight: Array | None
+    offset: Array | None  # (n, K)
+    loss: CategoricalCrossEntropy
+
+
+def check_data(data: Data, k: int, label_name: str) -> None:
+    """Raise ValueError for labels and weights that the loss would refuse: before a long pass, not in it."""
+    data.loss.check_classes(k)
+    y, weight = data.labels, data.sample_weight
+    if weight is not None:
+        _refuse(~(np.isfinite(weight) & (weight >= 0)), weight, "sample_weight must hold finite numbers >= 0")
+    if y.ndim == 1:
+        good, domain = (y >= 0) & (y < k) & (y == np.floor(y)), f"class indices, integers from 0 to {k - 1}"
+    else:
+        good, domain = (y >= 0) & (y <= 1), "class indices, or probabilities in [0, 1]"
+    used = used_mask(data, slice(None))
+    bad = ~good if used is None else ~good & used.reshape(-1, *(1,) * (y.ndim - 1))
+    _refuse(bad, y, f"{label_name} must hold {domain}")
+
+
+def _refuse(bad: Array, x: Array, message: str) -> None:
+    if bad.any():
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{message}; got {x[place]:g} at index {place[0] if len(place) == 1 else place}")
+
+
+def total_weight(data: Data) -> float:
+    """What a mean divides by: the sum of each sample's weight times that of its label (see the loss)."""
+    used = used_mask(data, slice(None))
+    labels = data.labels if used is None else data.labels[used]
+    share = np.ones(len(labels))
+    if data.loss.class_weight is not None:
+        classes = np.array(data.loss.class_weight)
+        if labels.ndim == 1:
+            share = classes[labels.astype(np.intp)]
+        else:  # the mean weight of a row's classes
+            whole = labels.sum(axis=1, dtype=np.float64)
+            share = np.divide(labels @ classes, whole, out=share, where=whole > 0)
+    if data.sample_weight is not None:
+        share = share * (data.sample_weight if used is None else data.sample_weight[used])
+    return float(share.sum())
+
+
+def used_mask(data: Data, rows: slice) -> Array | None:
+    """Which of some rows count: weight not 0, label not ignored. None if all do."""
+    used = None if data.sample_weight is None else data.sample_weight[rows] != 0
+    if data.loss.ignore_index is not None and data.labels.ndim == 1:
+        labelled = data.labels[rows] != data.loss.ignore_index
+        used = labelled if used is None else used & labelled
+    return None if used is None or used.all() else used
+
+
+def rows_of_block(n: int, k: int, numbers: int, least: int) -> int:
+    """How many rows make a block of so many logits; at least `least`, which keeps a product efficient."""
+    return min(max(n, 1), max(least, numbers // k // 8 * 8))
+
+
+def logits_of(data: Data, rows: slice | NDArray[np.intp], X: Array, W: Array, b: Array | None, out: Array) -> Array:
+    """The logits of some rows, in the first rows of `out`."""
+    z = np.matmul(X, W.T, out=out[: len(X)])
+    if b is not None:
+        z += b
+    if data.offset is not None:
+        z += data.offset[rows]
+    return z
+
+
+def blocks(
+    data: Data, W: Array, b: Array | None, block_rows: int, n_threads: int | None, gradient: bool = True
+) -> Iterator[Block]:
+    """Go through the rows that count; residuals are logits still where no gradient is asked for."""
+    buffer = np.empty((block_rows, len(W)), data.X.dtype)
+    for start in range(0, len(data.X), block_rows):
+        whole = slice(start, min(len(data.X), start + block_rows))
+        used = used_mask(data, whole)
+        rows = whole if used is None else start + np.flatnonzero(used)  # the X of the others may hold anything
+        X = data.X[rows]
+        if not len(X):
+            continue
+        z = logits_of(data, rows, X, W, b, buffer)
+        weight = None if data.sample_weight is None else data.sample_weight[rows]
+        if gradient:
+            value, _ = data.loss.value_and_grad(
+                data.labels[rows], z, weight, reduction="sum", out=z, n_threads=n_threads
+            )
+        else:
+            value = data.loss(data.labels[rows], z, weight, reduction="sum", n_threads=n_threads)
+        yield Block(rows, X, value, z)
+
+
+def column_sums(residual: Array) -> Array:
+    """The sums over rows: by BLAS, NumPy's own reduction over rows is slower than the loss."""
+    return np.ones(len(residual), residual.dtype) @ residual
