@@ -17,25 +17,23 @@ if TYPE_CHECKING:
 
     from fastloss.losses import CategoricalCrossEntropy
 
-    Array = NDArray[Any]
-
 
 class Block(NamedTuple):
     """Some rows of X with the gradient of their losses with respect to their logits."""
 
     rows: slice | NDArray[np.intp]
-    X: Array
+    X: NDArray[Any]
     value: float
-    residual: Array  # valid until the next block
+    residual: NDArray[Any]  # valid until the next block
 
 
 class Data(NamedTuple):
     """What a pass goes through. Arrays are of X's dtype, but labels of any."""
 
-    X: Array
-    labels: Array  # (n,), or (n, K) of probabilities
-    sample_weight: Array | None
-    offset: Array | None  # (n, K)
+    X: NDArray[Any]
+    labels: NDArray[Any]  # (n,), or (n, K) of probabilities
+    sample_weight: NDArray[Any] | None
+    offset: NDArray[Any] | None  # (n, K)
     loss: CategoricalCrossEntropy
 
 
@@ -54,7 +52,7 @@ def check_data(data: Data, k: int, label_name: str) -> None:
     _refuse(bad, y, f"{label_name} must hold {domain}")
 
 
-def _refuse(bad: Array, x: Array, message: str) -> None:
+def _refuse(bad: NDArray[Any], x: NDArray[Any], message: str) -> None:
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(f"{message}; got {x[place]:g} at index {place[0] if len(place) == 1 else place}")
@@ -77,7 +75,7 @@ def total_weight(data: Data) -> float:
     return float(share.sum())
 
 
-def used_mask(data: Data, rows: slice) -> Array | None:
+def used_mask(data: Data, rows: slice) -> NDArray[Any] | None:
     """Which of some rows count: weight not 0, label not ignored. None if all do."""
     used = None if data.sample_weight is None else data.sample_weight[rows] != 0
     if data.loss.ignore_index is not None and data.labels.ndim == 1:
@@ -91,7 +89,14 @@ def rows_of_block(n: int, k: int, numbers: int, least: int) -> int:
     return min(max(n, 1), max(least, numbers // k // 8 * 8))
 
 
-def logits_of(data: Data, rows: slice | NDArray[np.intp], X: Array, W: Array, b: Array | None, out: Array) -> Array:
+def logits_of(
+    data: Data,
+    rows: slice | NDArray[np.intp],
+    X: NDArray[Any],
+    W: NDArray[Any],
+    b: NDArray[Any] | None,
+    out: NDArray[Any],
+) -> NDArray[Any]:
     """The logits of some rows, in the first rows of `out`."""
     z = np.matmul(X, W.T, out=out[: len(X)])
     if b is not None:
@@ -102,7 +107,7 @@ def logits_of(data: Data, rows: slice | NDArray[np.intp], X: Array, W: Array, b:
 
 
 def blocks(
-    data: Data, W: Array, b: Array | None, block_rows: int, n_threads: int | None, gradient: bool = True
+    data: Data, W: NDArray[Any], b: NDArray[Any] | None, block_rows: int, n_threads: int | None, gradient: bool = True
 ) -> Iterator[Block]:
     """Go through the rows that count; residuals are logits still where no gradient is asked for."""
     buffer = np.empty((block_rows, len(W)), data.X.dtype)
@@ -124,6 +129,7 @@ def blocks(
         yield Block(rows, X, value, z)
 
 
-def column_sums(residual: Array) -> Array:
+def column_sums(residual: NDArray[Any]) -> NDArray[Any]:
     """The sums over rows: by BLAS, NumPy's own reduction over rows is slower than the loss."""
-    return np.ones(len(residual), residual.dtype) @ residual
+    sums: NDArray[Any] = np.ones(len(residual), residual.dtype) @ residual
+    return sums

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Array = NDArray[Any]
 
 BLOCK_NUMBERS = 96 << 10  # logits: they stay in cache between the products, which are long enough
 LEAST_ROWS = 256
@@ -37,13 +36,15 @@ class ManyOutputs:
         #: What the mean divides by.
         self.total = total_weight(data)
 
-    def _blocks(self, W: Array, b: Array, gradient: bool = True) -> tuple[Any, Array, Array]:
+    def _blocks(
+        self, W: NDArray[Any], b: NDArray[Any], gradient: bool = True
+    ) -> tuple[Any, NDArray[Any], NDArray[Any]]:
         dtype = self.data.X.dtype
         W, b = np.ascontiguousarray(W, dtype=dtype), b.astype(dtype)
         added = b if b.any() else None
         return blocks(self.data, W, added, self.block_rows, self.loss_threads, gradient), W, b
 
-    def _gradient(self, run: Any) -> tuple[float, Array]:
+    def _gradient(self, run: Any) -> tuple[float, NDArray[Any]]:
         """The sums of losses, and of their gradients with respect to W and b side by side."""
         k, p = self.n_outputs, self.data.X.shape[1]
         coefficients, intercepts = np.zeros((k, p)), np.zeros(k)
@@ -54,7 +55,7 @@ class ManyOutputs:
             intercepts += column_sums(block.residual)
         return total, np.column_stack([coefficients, intercepts])
 
-    def evaluate(self, W: Array, b: Array, gradient: bool) -> tuple[float, Array | None]:
+    def evaluate(self, W: NDArray[Any], b: NDArray[Any], gradient: bool) -> tuple[float, NDArray[Any] | None]:
         """The sum of the losses at coefficients of shape (K, p) and intercepts (K,); its gradient, (K, p + 1)."""
         try:
             run, _, _ = self._blocks(W, b, gradient)
@@ -70,7 +71,7 @@ class ManyOutputs:
             ) from None
 
     @cached_property
-    def _targets(self) -> tuple[Array, Array]:
+    def _targets(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Sums over the samples of a_i (x_i, 1), shape (K, p + 1), and of A_i (x_i, 1), with weights: constants."""
         p = self.data.X.shape[1]
         labels, totals = np.zeros((self.n_outputs, p + 1)), np.zeros(p + 1)
@@ -85,12 +86,14 @@ class ManyOutputs:
             totals[p] += whole.sum()
         return labels, totals
 
-    def _target_rows(self, rows: Any) -> Array:
+    def _target_rows(self, rows: Any) -> NDArray[Any]:
         """The targets a of some rows, times their weights."""
         a = self.data.loss.targets(self.data.labels[rows], self.n_outputs)
         return a if self.data.sample_weight is None else a * self.data.sample_weight[rows][:, np.newaxis]
 
-    def dual_point(self, W: Array, b: Array, balanced: bool) -> tuple[Array, Callable[[float], float]]:
+    def dual_point(
+        self, W: NDArray[Any], b: NDArray[Any], balanced: bool
+    ) -> tuple[NDArray[Any], Callable[[float], float]]:
         """X' u, shape (K, p), of the samples' gradients u at a point, and the conjugate part of the dual objective.
 
         As for a single output. u_i = A_i q_i - a_i with probabilities q_i. Where each column of u must sum to 0, q_i is
@@ -123,7 +126,7 @@ class ManyOutputs:
 
         return sums[:, :-1], conjugate
 
-    def _conjugate_of(self, block: Block, scale: float, share: float, mixed: Array) -> float:
+    def _conjugate_of(self, block: Block, scale: float, share: float, mixed: NDArray[Any]) -> float:
         data = self.data
         y = data.labels[block.rows]
         u = block.residual.astype(np.float64)
@@ -139,7 +142,7 @@ class ManyOutputs:
             terms = terms - np.einsum("ij,ij->i", u, data.offset[block.rows])
         return float(terms.sum() if weight is None else weight @ terms)
 
-    def best_intercepts(self) -> Array:
+    def best_intercepts(self) -> NDArray[Any]:
         """The intercepts that minimise the loss where all coefficients are 0; they sum to 0.
 
         The fixed point of b_c + log(what class c should have / what b gives it), which is the answer at once without an

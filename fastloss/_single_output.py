@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from fastloss._linear import DenseRows
     from fastloss.losses import Loss
 
-    Array = NDArray[Any]
-
 
 class SingleOutput:
     """The loss of X w + b + offset, summed over the samples, with what belongs to it."""
@@ -27,9 +25,9 @@ class SingleOutput:
         self,
         design: DenseRows,
         loss: Loss,
-        y: Array,
-        sample_weight: Array | None,
-        offset: Array | None,
+        y: NDArray[Any],
+        sample_weight: NDArray[Any] | None,
+        offset: NDArray[Any] | None,
         n_threads: int | None,
     ) -> None:
         self.design, self.loss, self.y = design, loss, y
@@ -39,7 +37,7 @@ class SingleOutput:
         #: What the mean divides by.
         self.total = float(len(y)) if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
 
-    def evaluate(self, W: Array, b: Array, gradient: bool) -> tuple[float, Array | None]:
+    def evaluate(self, W: NDArray[Any], b: NDArray[Any], gradient: bool) -> tuple[float, NDArray[Any] | None]:
         """The sum of the losses at coefficients of shape (1, p) and intercepts (1,); its gradient, (1, p + 1)."""
         coefficients = np.ascontiguousarray(W[0], dtype=self.design.dtype)
         total, sums, status = self.design.loss_and_gradient(
@@ -52,7 +50,9 @@ class SingleOutput:
             )
         return total, None if sums is None else sums[np.newaxis]
 
-    def dual_point(self, W: Array, b: Array, balanced: bool) -> tuple[Array, Callable[[float], float]]:
+    def dual_point(
+        self, W: NDArray[Any], b: NDArray[Any], balanced: bool
+    ) -> tuple[NDArray[Any], Callable[[float], float]]:
         """X' u, shape (1, p), of the samples' gradients u at a point, and the conjugate part of the dual objective.
 
         The latter is the sum of s_i conjugate_i(c u_i / s_i) - c u_i offset_i, for weights s and a scale c in [0, 1].
@@ -83,7 +83,7 @@ class SingleOutput:
 
         return correlation[np.newaxis], conjugate
 
-    def best_intercepts(self) -> Array:
+    def best_intercepts(self) -> NDArray[Any]:
         """The intercept that minimises the loss where all coefficients are 0: Newton's method inside a bracket."""
 
         def slopes(b: float) -> tuple[float, float]:
@@ -107,7 +107,7 @@ class SingleOutput:
         return np.array([b])
 
 
-def _balance(u: Array) -> Array:
+def _balance(u: NDArray[Any]) -> NDArray[Any]:
     """Shrink the numbers of one sign so that the sum is 0; shrinking keeps them in the conjugate's domain."""
     up, down = float(np.maximum(u, 0).sum()), float(np.maximum(-u, 0).sum())
     if up == 0 or down == 0:
