@@ -70,13 +70,15 @@ FASTLOSS_INLINE Label<T> read_label(const Classes& classes, const T* y, int64_t 
     return label;
 }
 
-// The sum of term(c) over `count` classes from `first` on: in several lanes of T, every 512 in double, so that rows of
-// any length see few roundings.
+constexpr int64_t part_length = 128;  // numbers summed in T
+
+// The sum of term(c) over `count` classes from `first` on: in several lanes of T, every part_length in double, so that
+// rows of any length see few roundings.
 template <class T, class Term>
 FASTLOSS_INLINE double sum_classes(int64_t count, Term term) {
     double sum = 0;
-    for (int64_t start = 0; start < count; start += 512) {
-        const int64_t stop = std::min(count, start + 512);
+    for (int64_t start = 0; start < count; start += part_length) {
+        const int64_t stop = std::min(count, start + part_length);
         T part = 0;
 #pragma omp simd reduction(+ : part)
         for (int64_t c = start; c < stop; ++c) part += term(c);

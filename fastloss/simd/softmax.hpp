@@ -21,8 +21,8 @@ FASTLOSS_INLINE T subtract_max(int64_t k, const T* z, T* d) {
 template <class T>
 FASTLOSS_INLINE double sum_rest(int64_t k, const T* e) {
     double sum = 0, maxima = -1;  // apart: next to the -1 a small sum would lose its digits
-    for (int64_t start = 0; start < k; start += 512) {
-        const int64_t stop = std::min(k, start + 512);
+    for (int64_t start = 0; start < k; start += part_length) {
+        const int64_t stop = std::min(k, start + part_length);
         T part = 0, ones = 0;
 #pragma omp simd reduction(+ : part, ones)
         for (int64_t c = start; c < stop; ++c) {
