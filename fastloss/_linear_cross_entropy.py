@@ -74,7 +74,7 @@ def linear_cross_entropy(
     Notes
     -----
     The value is summed in float64, gradients in the dtype of X, as its products are. Memory beyond arguments and
-    results: one block of logits, and 8 MiB.
+    results: one block of logits, 8 MiB, and where rows do not count a copy of the others in the block.
 
     References
     ----------

@@ -106,18 +106,24 @@ def logits_of(
     return z
 
 
+def row_blocks(data: Data, block_rows: int) -> Iterator[slice | NDArray[np.intp]]:
+    """The rows that count, block by block: the X of the others may hold anything."""
+    for start in range(0, len(data.X), block_rows):
+        whole = slice(start, min(len(data.X), start + block_rows))
+        used = used_mask(data, whole)
+        if used is None:
+            yield whole
+        elif used.any():
+            yield start + np.flatnonzero(used)
+
+
 def blocks(
     data: Data, W: NDArray[Any], b: NDArray[Any] | None, block_rows: int, n_threads: int | None, gradient: bool = True
 ) -> Iterator[Block]:
     """Go through the rows that count; residuals are logits still where no gradient is asked for."""
     buffer = np.empty((block_rows, len(W)), data.X.dtype)
-    for start in range(0, len(data.X), block_rows):
-        whole = slice(start, min(len(data.X), start + block_rows))
-        used = used_mask(data, whole)
-        rows = whole if used is None else start + np.flatnonzero(used)  # the X of the others may hold anything
+    for rows in row_blocks(data, block_rows):
         X = data.X[rows]
-        if not len(X):
-            continue
         z = logits_of(data, rows, X, W, b, buffer)
         weight = None if data.sample_weight is None else data.sample_weight[rows]
         if gradient:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss._logits import Block, Data, blocks, check_data, column_sums, rows_of_block, total_weight
+from fastloss._logits import Block, Data, blocks, check_data, column_sums, row_blocks, rows_of_block, total_weight
 from fastloss._runtime import get_num_threads
 
 if TYPE_CHECKING:
@@ -75,21 +75,17 @@ class ManyOutputs:
         """Sums over the samples of a_i (x_i, 1), shape (K, p + 1), and of A_i (x_i, 1), with weights: constants."""
         p = self.data.X.shape[1]
         labels, totals = np.zeros((self.n_outputs, p + 1)), np.zeros(p + 1)
-        zeros = np.zeros((self.n_outputs, p))
-        run, _, _ = self._blocks(zeros, np.zeros(self.n_outputs), gradient=False)
-        for block in run:
-            a = self._target_rows(block.rows)
+        data = self.data
+        for rows in row_blocks(data, self.block_rows):
+            X, a = data.X[rows], data.loss.targets(data.labels[rows], self.n_outputs)
+            if data.sample_weight is not None:
+                a *= data.sample_weight[rows][:, np.newaxis]
             whole = a.sum(axis=1)
-            labels[:, :p] += a.T @ block.X
+            labels[:, :p] += a.T @ X
             labels[:, p] += a.sum(axis=0)
-            totals[:p] += whole @ block.X
+            totals[:p] += whole @ X
             totals[p] += whole.sum()
         return labels, totals
-
-    def _target_rows(self, rows: Any) -> NDArray[Any]:
-        """The targets a of some rows, times their weights."""
-        a = self.data.loss.targets(self.data.labels[rows], self.n_outputs)
-        return a if self.data.sample_weight is None else a * self.data.sample_weight[rows][:, np.newaxis]
 
     def dual_point(
         self, W: NDArray[Any], b: NDArray[Any], balanced: bool

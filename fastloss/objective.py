@@ -10,7 +10,7 @@ import numpy as np
 from fastloss._arrays import as_real_array
 from fastloss._checks import check_number
 from fastloss._linear import DenseRows
-from fastloss._logits import Data
+from fastloss._logits import Data, used_mask
 from fastloss._many_outputs import ManyOutputs
 from fastloss._single_output import SingleOutput
 from fastloss.losses import CategoricalCrossEntropy, Loss
@@ -144,12 +144,9 @@ class LinearObjective:
         elif loss.class_weight is not None:
             k = len(loss.class_weight)
         else:
-            used = np.isfinite(labels)  # the others are refused in a moment, or have no weight
-            if loss.ignore_index is not None:
-                used &= labels != loss.ignore_index
-            if self.sample_weight is not None:
-                used &= self.sample_weight != 0
-            largest = float(labels[used].max(initial=0))
+            used = used_mask(Data(self.X, labels, self.sample_weight, None, loss), slice(None))
+            counted = labels if used is None else labels[used]
+            largest = float(counted[np.isfinite(counted)].max(initial=0))  # the others are refused in a moment
             k = int(largest) + 1 if largest < 2**31 else 1
         if shift is not None and shift.shape[1] != k:
             raise ValueError(f"offset must have one column for each of {k} classes, got {shift.shape[1]}")

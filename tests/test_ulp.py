@@ -7,9 +7,10 @@ from ulp import arguments, exact, ulp_errors
 
 from fastloss import _runtime
 
-# From the exact result, and between instruction sets. The first two are promised by NUMERICS.md; second derivatives
-# only scale steps, and are a product more.
+# From the exact result. The first two are promised by NUMERICS.md. Second derivatives only scale steps, and are a
+# product more.
 BOUNDS = {"value": 4, "gradient": 4, "hessian": 6}
+BETWEEN_INSTRUCTION_SETS = 4
 
 
 @pytest.fixture(params=[*CASES, *LONG_CASES], ids=str)
@@ -52,7 +53,8 @@ def test_instruction_sets_agree(case, dtype, isas, record_ulp):
         for (what, base), (high, _, size) in zip(found[0].items(), exact(case, dtype), strict=True):
             errors = np.where(np.isnan(high), 0, ulp_errors(other[what], base.astype(np.float64), 0.0, size))
             record_ulp(case, what, dtype, f"{name} - {isas[0]}", errors.max())
-            assert errors.max() <= BOUNDS[what]
+            several = what == "hessian" and case.outputs  # a product more, of sums whose order differs too
+            assert errors.max() <= (BOUNDS[what] if several else BETWEEN_INSTRUCTION_SETS)
 
 
 def test_sums_of_instruction_sets_agree(case, dtype, isas):

@@ -72,7 +72,7 @@ FASTLOSS_INLINE Label<T> read_label(const Classes& classes, const T* y, int64_t 
 
 constexpr int64_t part_length = 128;  // numbers summed in T
 
-// The sum of term(c) over `count` classes from `first` on: in several lanes of T, every part_length in double, so that
+// The sum of term(c) over `count` classes: in several lanes of T, every part_length in double, so that
 // rows of any length see few roundings.
 template <class T, class Term>
 FASTLOSS_INLINE double sum_classes(int64_t count, Term term) {
@@ -92,15 +92,15 @@ FASTLOSS_INLINE double sum_classes(int64_t count, Term term) {
 template <class T, bool soft, class Run>
 FASTLOSS_INLINE auto with_target(const Classes& classes, const Label<T>& label, int64_t first, Run run) {
     const T slope = T(classes.slope), floor = T(classes.floor);
-    const T* row = label.row + (soft && label.row ? first : 0);
-    if (!soft || !label.row) {
-        if (!classes.class_weight) return run([=](int64_t) { return floor; });
-        const double *weight = classes.class_weight + first, floor64 = classes.floor;
+    const double *weight = classes.class_weight ? classes.class_weight + first : nullptr, floor64 = classes.floor;
+    if constexpr (soft) {
+        const T* row = label.row + first;
+        if (!weight) return run([=](int64_t c) { return slope * row[c] + floor; });
+        return run([=](int64_t c) { return T(weight[c]) * (slope * row[c] + floor); });
+    } else {
+        if (!weight) return run([=](int64_t) { return floor; });
         return run([=](int64_t c) { return T(weight[c] * floor64); });
     }
-    if (!classes.class_weight) return run([=](int64_t c) { return slope * row[c] + floor; });
-    const double* weight = classes.class_weight + first;
-    return run([=](int64_t c) { return T(weight[c]) * (slope * row[c] + floor); });
 }
 
 // What integer labels say: the class, and the weight, 0 where the sample is left out. One row at a time: a loop over
