@@ -129,7 +129,14 @@ FASTLOSS_INLINE double gap_to_label(const Label<T>& label, T top, T z) {
 template <class T>
 FASTLOSS_INLINE double loss_of(Row<T>& row, T log_sum) {
     row.inverse = 1 / (1 + row.rest);
-    return row.label.weight == 0 ? 0.0 : row.label.weight * (row.total * double(log_sum) + row.gaps);
+    return row.label.weight * (row.total * double(log_sum) + row.gaps);
+}
+
+// The results of a row that is left out, whatever it holds.
+template <class T>
+FASTLOSS_INLINE void leave_out(int64_t k, T* gradient, T* hessian) {
+    if (gradient) std::fill(gradient, gradient + k, T(0));
+    if (hessian) std::fill(hessian, hessian + k, T(0));
 }
 
 // Rows of up to row_block numbers, several at a time: the exponentials of all of them are one loop.
@@ -149,8 +156,7 @@ static double short_rows(const Classes& classes, int64_t n, const T* y, const T*
             const T* from = z + (start + i) * k;
             T* d = e + i * k;
             row.label = read_label<T, soft>(classes, y, start + i, weight, status);
-            row.total = row.gaps = 0;
-            if (row.label.weight == 0) {  // not even looked at: all results will be 0
+            if (row.label.weight == 0) {
                 std::fill(d, d + k, T(0));
                 continue;
             }
@@ -164,13 +170,18 @@ static double short_rows(const Classes& classes, int64_t n, const T* y, const T*
 #pragma omp simd
         for (int64_t i = 0; i < count; ++i) log_sum[i] = vmath::log1p(rest[i]);
         for (int64_t i = 0; i < count; ++i) {
+            T* row_gradient = gradient ? gradient + (start + i) * k : nullptr;
+            T* row_hessian = hessian ? hessian + (start + i) * k : nullptr;
+            if (value) value[start + i] = 0;
+            if (rows[i].label.weight == 0) {
+                leave_out(k, row_gradient, row_hessian);
+                continue;
+            }
             rows[i].rest = rest[i];
             const double loss = loss_of(rows[i], log_sum[i]);
             sum += loss;
             if (value) value[start + i] = T(loss);
-            finish_row_piece<T, soft>(classes, rows[i], scale, 0, k, T(1), e + i * k,
-                                      gradient ? gradient + (start + i) * k : nullptr,
-                                      hessian ? hessian + (start + i) * k : nullptr);
+            finish_row_piece<T, soft>(classes, rows[i], scale, 0, k, T(1), e + i * k, row_gradient, row_hessian);
         }
     }
     return sum;
@@ -188,8 +199,7 @@ static double long_row(const Classes& classes, int64_t i, const T* y, const T* z
     Row<T> row;
     row.label = read_label<T, soft>(classes, y, i, weight, status);
     if (row.label.weight == 0) {
-        if (gradient) std::fill(gradient, gradient + k, T(0));
-        if (hessian) std::fill(hessian, hessian + k, T(0));
+        leave_out(k, gradient, hessian);
         return 0;
     }
     T* e = gradient ? gradient : hessian;
