@@ -1,39 +1,44 @@
-"""The fused pass over X: X is read once for the loss and its gradient. Knows no loss, only block kernels.
+"""The passes over X, in any layout. Knows no loss, only block kernels.
 
-Rows are cut into chunks by their number alone; a chunk runs through blocks of rows that stay in cache between the two
-products, X_b w before the kernel and X_b' r after it, and adds to a gradient of its own. The chunks' gradients are
-added in order, so that results are the same to the last bit for any number of threads.
+By rows (C order, CSR, narrow Fortran order) X is read once for the loss and its gradient: rows are cut into chunks by
+their number alone; a chunk runs through blocks of rows that stay in cache between the two products, X_b w before the
+kernel and X_b' r after it, and adds to a gradient of its own. The chunks' gradients are added in order, so that results
+are the same to the last bit for any number of threads. By columns (CSC, wide Fortran order) a pass is X w, which reads
+only the columns whose coefficient is not 0, the loss, and X' r, one sum a column.
 """
 
-from cpython.buffer cimport PyBuffer_Release
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 
-from fastloss._arrays cimport FLOAT32, FLOAT64, Array, view
 from fastloss._reduce cimport BlockLoss, kernel_of
-from fastloss._runtime cimport fastloss_kernel, resolve_threads, table
+from fastloss._runtime cimport (
+    Matrix, MatrixOperations_f32, MatrixOperations_f64, csc32, csc64, csr32, csr64, dense_columns, dense_rows,
+    fastloss_kernel, resolve_threads, table)
 
 import numpy as np
 
 cdef enum:
     MAX_CHUNKS = 64  # bounds the memory of their gradients
-    SMALLEST_CHUNK = 64  # rows: the chunks' gradients are then at most 1/64 of X
+    SMALLEST_CHUNK = 64  # rows: the chunks' gradients are then at most 1/64 of a dense X
     MAX_ROWS = 512  # rows a block, at most
     BLOCK_BYTES = 32 << 10  # of X in a block: in a near cache between the two products (128 KiB: 1.2 times slower)
+    PIECE_BYTES = 256 << 10  # the same in Fortran order, where a row more costs less than a column's start
+    LEAST_PIECE = 64  # rows: shorter pieces of columns are not worth their start
     SERIAL = 1 << 15  # up to so many numbers in X, starting threads costs more than it saves
+    MAX_SUMS = 8  # of predictions by columns at once
 
 
 cdef struct Pass:
     fastloss_kernel kernel
+    Matrix matrix
+    int layout
     bint single
     bint gradient  # wanted?
     int64_t n, p
     int64_t rows  # a block
     int64_t chunk, chunks
     int threads
-    const char *x
-    int64_t stride  # from row to row, in numbers
     const char *y
     const char *weight  # or NULL
     const char *offset  # or NULL
@@ -43,13 +48,20 @@ cdef struct Pass:
     char *residual  # the gradient with respect to them, or NULL
 
 
+cdef inline const MatrixOperations_f32 *operations_f32(const Pass *job) noexcept nogil:
+    return &table().f32.matrix[job.layout]
+
+
+cdef inline const MatrixOperations_f64 *operations_f64(const Pass *job) noexcept nogil:
+    return &table().f64.matrix[job.layout]
+
+
 cdef inline void linear_f32(const Pass *job, int64_t start, int64_t n, float *z) noexcept nogil:
     cdef int64_t i
     cdef const float *offset = <const float *>job.offset
     for i in range(n):
         z[i] = <float>job.intercept + (offset[start + i] if offset != NULL else 0)
-    table().f32.dot_rows(
-        <const float *>job.x + start * job.stride, job.stride, n, job.p, <const float *>job.w, z)
+    operations_f32(job).dot_rows(&job.matrix, start, n, <const float *>job.w, z)
 
 
 cdef inline void linear_f64(const Pass *job, int64_t start, int64_t n, double *z) noexcept nogil:
@@ -57,8 +69,7 @@ cdef inline void linear_f64(const Pass *job, int64_t start, int64_t n, double *z
     cdef const double *offset = <const double *>job.offset
     for i in range(n):
         z[i] = job.intercept + (offset[start + i] if offset != NULL else 0)
-    table().f64.dot_rows(
-        <const double *>job.x + start * job.stride, job.stride, n, job.p, <const double *>job.w, z)
+    operations_f64(job).dot_rows(&job.matrix, start, n, <const double *>job.w, z)
 
 
 cdef inline bint is_zero(const Pass *job, int64_t i) noexcept nogil:
@@ -105,8 +116,7 @@ cdef double pass_chunk(const Pass *job, int64_t start, int64_t stop, double *gra
                 <const float *>job.weight + start if job.weight != NULL else NULL, 1, NULL,
                 r32, NULL, &found)
             if job.gradient:
-                table().f32.add_rows(
-                    <const float *>job.x + start * job.stride, job.stride, n, job.p, r32, gradient)
+                operations_f32(job).add_rows(&job.matrix, start, n, r32, gradient)
                 for i in range(n):
                     gradient[job.p] += r32[i]
         else:
@@ -116,8 +126,7 @@ cdef double pass_chunk(const Pass *job, int64_t start, int64_t stop, double *gra
                 <const double *>job.weight + start if job.weight != NULL else NULL, 1, NULL,
                 r, NULL, &found)
             if job.gradient:
-                table().f64.add_rows(
-                    <const double *>job.x + start * job.stride, job.stride, n, job.p, r, gradient)
+                operations_f64(job).add_rows(&job.matrix, start, n, r, gradient)
                 for i in range(n):
                     gradient[job.p] += r[i]
         start += n
@@ -127,11 +136,15 @@ cdef double pass_chunk(const Pass *job, int64_t start, int64_t stop, double *gra
 
 cdef double predict_chunk(const Pass *job, int64_t start, int64_t stop, double *gradient,
                           int32_t *status) noexcept nogil:
-    """Writes the chunk's predictions."""
-    if job.single:
-        linear_f32(job, start, stop - start, <float *>job.z + start)
-    else:
-        linear_f64(job, start, stop - start, <double *>job.z + start)
+    """Writes the chunk's predictions, in blocks that stay in cache where the layout goes through them again."""
+    cdef int64_t n
+    while start < stop:
+        n = min(stop - start, <int64_t>MAX_ROWS)
+        if job.single:
+            linear_f32(job, start, n, <float *>job.z + start)
+        else:
+            linear_f64(job, start, n, <double *>job.z + start)
+        start += n
     return 0
 
 
@@ -141,11 +154,9 @@ cdef double transposed_chunk(const Pass *job, int64_t start, int64_t stop, doubl
     cdef int64_t n
     while next_rows(job, &start, stop, &n):
         if job.single:
-            table().f32.add_rows(<const float *>job.x + start * job.stride, job.stride, n, job.p,
-                                 <const float *>job.residual + start, gradient)
+            operations_f32(job).add_rows(&job.matrix, start, n, <const float *>job.residual + start, gradient)
         else:
-            table().f64.add_rows(<const double *>job.x + start * job.stride, job.stride, n, job.p,
-                                 <const double *>job.residual + start, gradient)
+            operations_f64(job).add_rows(&job.matrix, start, n, <const double *>job.residual + start, gradient)
         start += n
     return 0
 
@@ -180,54 +191,88 @@ cdef double run(const Pass *job, ChunkRunner runner, double *gradients, int32_t 
     return sum
 
 
-cdef class DenseRows:
-    """A dense matrix with contiguous rows, float32 or float64; never copied.
+cdef void dot_columns(const Pass *job, int64_t start, int64_t stop, double *out) noexcept nogil:
+    cdef int64_t j
+    for j in range(start, stop):
+        if job.single:
+            out[j] = operations_f32(job).dot_column(&job.matrix, j, <const float *>job.residual)
+        else:
+            out[j] = operations_f64(job).dot_column(&job.matrix, j, <const double *>job.residual)
+
+
+cdef void add_columns(const Pass *job, int64_t start, int64_t stop, double *z) noexcept nogil:
+    if job.single:
+        operations_f32(job).add_columns(&job.matrix, start, stop, <const float *>job.w, z)
+    else:
+        operations_f64(job).add_columns(&job.matrix, start, stop, <const double *>job.w, z)
+
+
+cdef class Design:
+    """X in any layout that the passes know; never copied.
 
     Vectors that are handed in are contiguous and of the matrix's dtype: `LinearObjective` sees to it.
+
+    Parameters
+    ----------
+    layout : {"dense_rows", "dense_columns", "csr", "csc"}
+    data, indices, starts, stride
+        As in ``simd/matrix.hpp``, arrays that are checked: see ``fastloss._design``.
+    shape : tuple of two ints
     """
-    cdef Py_buffer buffer
-    cdef bint held
     cdef Pass layout
+    cdef object held  # what the pointers point into
     cdef readonly tuple shape
     cdef readonly object dtype
+    cdef readonly str name
+    cdef readonly bint by_rows  # whether a pass reads X once
+    cdef int64_t numbers  # that are stored
+    cdef int64_t sums  # of predictions by columns
 
-    def __cinit__(self, x):
-        cdef Array array
-        if not view(x, &self.buffer, &array):
-            raise TypeError(f"X must be of dtype float32 or float64, got {x.dtype}")
-        self.held = True
-        if array.dtype != FLOAT32 and array.dtype != FLOAT64:
-            raise TypeError(f"X must be of dtype float32 or float64, got {x.dtype}")
-        cdef Py_ssize_t itemsize = 4 if array.dtype == FLOAT32 else 8
-        cdef int64_t n = array.shape[0], p = array.shape[1]
-        if (p > 1 and array.strides[1] != itemsize) or array.strides[0] % itemsize or <Py_ssize_t>array.data % itemsize:
-            raise ValueError("X must have contiguous rows (C order); numpy.ascontiguousarray(X) makes such a copy")
-        self.shape = (n, p)
-        self.dtype = np.dtype(np.float32 if array.dtype == FLOAT32 else np.float64)
-        self.layout.single = array.dtype == FLOAT32
-        self.layout.n = n
-        self.layout.p = p
-        self.layout.x = array.data
-        self.layout.stride = array.strides[0] // itemsize
-        self.layout.rows = min(<int64_t>MAX_ROWS, max(<int64_t>8, BLOCK_BYTES // max(1, p * itemsize) // 8 * 8))
-        self.layout.chunk = max(<int64_t>SMALLEST_CHUNK, (n + MAX_CHUNKS - 1) // MAX_CHUNKS)
-        self.layout.chunk = (self.layout.chunk + 7) // 8 * 8
-        self.layout.chunks = (n + self.layout.chunk - 1) // self.layout.chunk
-
-    def __dealloc__(self):
-        if self.held:
-            PyBuffer_Release(&self.buffer)
+    def __init__(self, str layout, data, indices, starts, int64_t stride, tuple shape):
+        self.held = (data, indices, starts)
+        self.shape = shape
+        self.dtype = data.dtype
+        self.name = layout
+        cdef Pass *job = &self.layout
+        cdef int64_t itemsize = data.dtype.itemsize
+        job.single = itemsize == 4
+        job.n, job.p = shape
+        job.matrix.n, job.matrix.p = shape
+        job.matrix.data = address(data)
+        job.matrix.indices = address(indices)
+        job.matrix.starts = <const int64_t *>address(starts)
+        job.matrix.stride = stride
+        cdef bint wide_indices = indices is not None and indices.dtype.itemsize == 8
+        self.numbers = job.n * job.p if indices is None else len(indices)
+        if layout == "dense_rows":
+            job.layout = dense_rows
+            job.rows = BLOCK_BYTES // max(1, job.p * itemsize) // 8 * 8
+        elif layout == "dense_columns":
+            job.layout = dense_columns
+            job.rows = PIECE_BYTES // max(1, job.p * itemsize) // 8 * 8
+        elif layout == "csr":
+            job.layout = csr64 if wide_indices else csr32
+            job.rows = BLOCK_BYTES * job.n // max(1, self.numbers * (itemsize + indices.dtype.itemsize)) // 8 * 8
+        else:
+            job.layout = csc64 if wide_indices else csc32
+            job.rows = MAX_ROWS
+        self.by_rows = layout != "csc" and not (layout == "dense_columns" and job.rows < LEAST_PIECE)
+        job.rows = min(<int64_t>MAX_ROWS, max(<int64_t>8, job.rows))
+        # The chunks' gradients take a fraction of X's memory, and their sum of its time.
+        job.chunk = max((job.n + MAX_CHUNKS - 1) // MAX_CHUNKS, 4 * job.n * job.p // max(1, self.numbers))
+        job.chunk = (max(job.chunk, <int64_t>SMALLEST_CHUNK) + 7) // 8 * 8
+        job.chunks = (job.n + job.chunk - 1) // job.chunk
+        self.sums = max(1, min(<int64_t>MAX_SUMS, self.numbers // max(1, 4 * job.n)))
 
     cdef Pass job(self, n_threads) except *:
         cdef Pass job = self.layout
-        cdef int threads = resolve_threads(n_threads)
-        job.threads = 1 if job.n * job.p <= SERIAL else <int>min(<int64_t>threads, job.chunks)
+        job.threads = 1 if self.numbers <= SERIAL else resolve_threads(n_threads)
         return job
 
     def loss_and_gradient(self, BlockLoss loss, y, weight, offset, w, double intercept, bint gradient, n_threads):
         """Sum of the weighted losses at X w + intercept + offset; with its gradient, p + 1 numbers, if asked for.
 
-        Returns (sum, gradient or None, status of the kernel).
+        In one pass; only for layouts that go by rows. Returns (sum, gradient or None, status of the kernel).
         """
         cdef Pass job = self.job(n_threads)
         cdef int32_t status = 0
@@ -248,6 +293,9 @@ cdef class DenseRows:
 
     def predict(self, w, double intercept, offset, z, n_threads):
         """Write X w + intercept + offset to z."""
+        if self.name == "csc":
+            self.predict_by_columns(w, intercept, offset, z, n_threads)
+            return
         cdef Pass job = self.job(n_threads)
         cdef int32_t status = 0
         job.gradient = False
@@ -258,17 +306,144 @@ cdef class DenseRows:
         with nogil:
             run(&job, predict_chunk, NULL, &status)
 
+    cdef predict_by_columns(self, w, double intercept, offset, z, n_threads):
+        cdef Pass job = self.job(n_threads)
+        cdef int64_t i, columns = (job.p + self.sums - 1) // self.sums
+        parts = np.zeros((self.sums, job.n))
+        cdef double *sums = <double *>address(parts)
+        job.w = address(w)
+        if job.threads > 1:
+            for i in prange(self.sums, num_threads=job.threads, schedule="dynamic", nogil=True):
+                add_columns(&job, i * columns, min(job.p, (i + 1) * columns), sums + i * job.n)
+        else:
+            for i in range(self.sums):
+                add_columns(&job, i * columns, min(job.p, (i + 1) * columns), sums + i * job.n)
+        total = parts.sum(axis=0) if self.sums > 1 else parts[0]
+        total += intercept
+        if offset is not None:
+            total += offset
+        z[:] = total
+
     def transposed_product(self, r, weight, n_threads):
-        """X' r, p numbers, over the rows whose weight is not 0."""
+        """X' r, p numbers, over the rows whose weight is not 0; r is 0 in the others."""
         cdef Pass job = self.job(n_threads)
         cdef int32_t status = 0
-        job.gradient = True
+        cdef int64_t i, columns
+        cdef double *gradients
         job.residual = address(r)
+        if self.by_rows:
+            job.gradient = True
+            job.weight = address(weight)
+            gradients = new_gradients(&job)
+            with nogil:
+                run(&job, transposed_chunk, gradients, &status)
+            return take_gradient(&job, gradients)[:job.p]
+        result = np.empty(job.p)
+        gradients = <double *>address(result)
+        columns = max(<int64_t>1, min((job.p + 63) // 64, <int64_t>SERIAL * job.p // max(1, self.numbers)))
+        if job.threads > 1:
+            for i in prange((job.p + columns - 1) // columns, num_threads=job.threads, schedule="dynamic", nogil=True):
+                dot_columns(&job, i * columns, min(job.p, (i + 1) * columns), gradients)
+        else:
+            with nogil:
+                dot_columns(&job, 0, job.p, gradients)
+        return result
+
+
+    def take_columns(self, selected, weight):
+        """A copy of some columns in float64; rows whose weight is 0 are empty there, whatever X holds.
+
+        Parameters
+        ----------
+        selected : ndarray of int64
+            Their indices, increasing.
+        weight : ndarray of shape (n,) of X's dtype, or None
+
+        Returns
+        -------
+        data, indices, starts
+            Dense: shape (n, m) in Fortran order, None, None. Compressed: CSC, rows in increasing order.
+        """
+        cdef Pass job = self.layout
+        cdef const int64_t *columns = <const int64_t *>address(selected)
+        cdef int64_t i, j, k, count = len(selected), total = 0, stored
+        cdef double *out
+        cdef int32_t *rows
+        cdef int32_t *place
+        cdef int64_t *begins
         job.weight = address(weight)
-        cdef double *gradients = new_gradients(&job)
-        with nogil:
-            run(&job, transposed_chunk, gradients, &status)
-        return take_gradient(&job, gradients)[:job.p]
+        if self.name in ("dense_rows", "dense_columns"):
+            data = np.empty((job.n, count), order="F")
+            out = <double *>address(data)
+            with nogil:
+                if job.layout == dense_columns:
+                    for k in range(count):
+                        for i in range(job.n):
+                            out[k * job.n + i] = number(&job, columns[k] * job.matrix.stride + i)
+                else:
+                    for i in range(job.n):
+                        for k in range(count):
+                            out[k * job.n + i] = number(&job, i * job.matrix.stride + columns[k])
+                if job.weight != NULL:
+                    for i in range(job.n):
+                        if is_zero(&job, i):
+                            for k in range(count):
+                                out[k * job.n + i] = 0
+            return data, None, None
+        starts = np.zeros(count + 1, dtype=np.int64)
+        begins = <int64_t *>address(starts)
+        if self.name == "csc":
+            begin = self.held[2][selected]
+            starts[1:] = np.cumsum(self.held[2][selected + 1] - begin)
+            data, indices = np.empty(starts[count]), np.empty(starts[count], dtype=np.int32)
+            out, rows = <double *>address(data), <int32_t *>address(indices)
+            with nogil:
+                for k in range(count):
+                    total = job.matrix.starts[columns[k]] - begins[k]
+                    for i in range(begins[k], begins[k + 1]):
+                        out[i] = number(&job, total + i)
+                        rows[i] = <int32_t>line(&job, total + i)
+        else:  # which of the columns each is, from 1 on; then one pass counts and one fills
+            places = np.zeros(job.p, dtype=np.int32)
+            places[selected] = np.arange(1, count + 1)
+            place = <int32_t *>address(places)
+            with nogil:
+                for i in range(self.numbers):
+                    k = place[line(&job, i)]
+                    if k > 0:
+                        begins[k] += 1
+                for k in range(count):
+                    begins[k + 1] += begins[k]
+            data, indices = np.empty(starts[count]), np.empty(starts[count], dtype=np.int32)
+            out, rows = <double *>address(data), <int32_t *>address(indices)
+            fill = starts.copy()
+            begins = <int64_t *>address(fill)
+            with nogil:
+                for i in range(job.n):
+                    for j in range(job.matrix.starts[i], job.matrix.starts[i + 1]):
+                        k = place[line(&job, j)]
+                        if k > 0:
+                            out[begins[k - 1]] = number(&job, j)
+                            rows[begins[k - 1]] = <int32_t>i
+                            begins[k - 1] += 1
+        stored = len(data)
+        if job.weight != NULL:
+            with nogil:
+                for i in range(stored):
+                    if is_zero(&job, rows[i]):
+                        out[i] = 0
+        return data, indices, starts
+
+
+cdef inline double number(const Pass *job, int64_t i) noexcept nogil:
+    return (<const float *>job.matrix.data)[i] if job.single else (<const double *>job.matrix.data)[i]
+
+
+cdef inline int64_t line(const Pass *job, int64_t i) noexcept nogil:
+    """The index of the stored number i."""
+    if job.layout == csr64 or job.layout == csc64:
+        return (<const int64_t *>job.matrix.indices)[i]
+    return (<const int32_t *>job.matrix.indices)[i]
 
 
 cdef char *address(x) except? NULL:

@@ -33,6 +33,24 @@ cdef extern from "simd/kernel.h" nogil:
         fastloss_weigh_f64 weigh_f64
 
 
+cdef extern from "simd/matrix.hpp" namespace "fastloss" nogil:
+    enum:
+        dense_rows
+        dense_columns
+        csr32
+        csr64
+        csc32
+        csc64
+        n_layouts
+    ctypedef struct Matrix:
+        const void *data
+        int64_t stride
+        const void *indices
+        const int64_t *starts
+        int64_t n
+        int64_t p
+
+
 cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
     struct LossEntry:
         const char *name
@@ -43,12 +61,19 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
         fastloss_weigh_f32 weigh_f32
         fastloss_weigh_f64 weigh_f64
         bint streams
+    cppclass MatrixOperations_f32:
+        void (*dot_rows)(const Matrix *x, int64_t start, int64_t n, const float *w, float *z) noexcept nogil
+        void (*add_rows)(const Matrix *x, int64_t start, int64_t n, const float *r, double *g) noexcept nogil
+        double (*dot_column)(const Matrix *x, int64_t j, const float *r) noexcept nogil
+        void (*add_columns)(const Matrix *x, int64_t start, int64_t stop, const float *w, double *z) noexcept nogil
+    cppclass MatrixOperations_f64:
+        void (*dot_rows)(const Matrix *x, int64_t start, int64_t n, const double *w, double *z) noexcept nogil
+        void (*add_rows)(const Matrix *x, int64_t start, int64_t n, const double *r, double *g) noexcept nogil
+        double (*dot_column)(const Matrix *x, int64_t j, const double *r) noexcept nogil
+        void (*add_columns)(const Matrix *x, int64_t start, int64_t stop, const double *w, double *z) noexcept nogil
     cppclass Operations_f32:
         double (*sum_weights)(int64_t n, const float *weight, int32_t *status) noexcept nogil
-        void (*dot_rows)(const float *x, int64_t stride, int64_t n, int64_t p, const float *w,
-                         float *z) noexcept nogil
-        void (*add_rows)(const float *x, int64_t stride, int64_t n, int64_t p, const float *r,
-                         double *g) noexcept nogil
+        MatrixOperations_f32 matrix[n_layouts]
         void (**gather)(const char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
                         int64_t start, int64_t count, float *out) noexcept nogil
         void (*scatter)(const float *src, char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
@@ -56,10 +81,7 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
         void (**vmath)(int64_t n, const float *x, float *out) noexcept nogil
     cppclass Operations_f64:
         double (*sum_weights)(int64_t n, const double *weight, int32_t *status) noexcept nogil
-        void (*dot_rows)(const double *x, int64_t stride, int64_t n, int64_t p, const double *w,
-                         double *z) noexcept nogil
-        void (*add_rows)(const double *x, int64_t stride, int64_t n, int64_t p, const double *r,
-                         double *g) noexcept nogil
+        MatrixOperations_f64 matrix[n_layouts]
         void (**gather)(const char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
                         int64_t start, int64_t count, double *out) noexcept nogil
         void (*scatter)(const double *src, char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
@@ -73,6 +95,10 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
         void (*stream)(const char *src, char *to, int64_t n, const char *next_a, const char *next_b,
                        int64_t next) noexcept nogil
         void (*stream_fence)() noexcept nogil
+        double (*dot)(int64_t n, const double *x, const double *y) noexcept nogil
+        void (*add)(int64_t n, double a, const double *x, double *y) noexcept nogil
+        double (*sparse_dot)(int64_t count, const double *x, const int32_t *index, const double *y) noexcept nogil
+        void (*sparse_add)(int64_t count, double a, const double *x, const int32_t *index, double *y) noexcept nogil
 
 
 cdef const Table *table() noexcept nogil

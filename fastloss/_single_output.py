@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastloss._linear import DenseRows
+    from fastloss._linear import Design
     from fastloss.losses import Loss
 
 
@@ -23,7 +23,7 @@ class SingleOutput:
 
     def __init__(
         self,
-        design: DenseRows,
+        design: Design,
         loss: Loss,
         y: NDArray[Any],
         sample_weight: NDArray[Any] | None,
@@ -40,15 +40,41 @@ class SingleOutput:
     def evaluate(self, W: NDArray[Any], b: NDArray[Any], gradient: bool) -> tuple[float, NDArray[Any] | None]:
         """The sum of the losses at coefficients of shape (1, p) and intercepts (1,); its gradient, (1, p + 1)."""
         coefficients = np.ascontiguousarray(W[0], dtype=self.design.dtype)
+        if not self.design.by_rows:
+            return self._evaluate_by_columns(coefficients, float(b[0]), gradient)
         total, sums, status = self.design.loss_and_gradient(
             self.loss, self.y, self.sample_weight, self.offset, coefficients, float(b[0]), gradient, self.n_threads
         )
         if status:
-            raise ValueError(
-                f"the predictions X @ w leave what {self.loss!r} takes, {self.loss.prediction_domain}; "
-                "a linear model wants a loss of any real number, such as BinaryCrossEntropy(from_logits=True)"
-            )
+            raise ValueError(self._outside())
         return total, None if sums is None else sums[np.newaxis]
+
+    def _evaluate_by_columns(
+        self, coefficients: NDArray[Any], intercept: float, gradient: bool
+    ) -> tuple[float, NDArray[Any] | None]:
+        z = self.predict(coefficients, intercept)
+        options: dict[str, Any] = {"reduction": "sum", "n_threads": self.n_threads}
+        try:
+            if not gradient:
+                return self.loss(self.y, z, self.sample_weight, **options), None
+            total, r = self.loss.value_and_grad(self.y, z, self.sample_weight, out=z, **options)
+        except ValueError:  # labels and weights have been checked
+            raise ValueError(self._outside()) from None
+        sums = self.design.transposed_product(r, self.sample_weight, self.n_threads)
+        return total, np.append(sums, r.sum(dtype=np.float64))[np.newaxis]
+
+    def _outside(self) -> str:
+        return (
+            f"the predictions X @ w leave what {self.loss!r} takes, {self.loss.prediction_domain}; "
+            "a linear model wants a loss of any real number, such as BinaryCrossEntropy(from_logits=True)"
+        )
+
+    def predict(self, coefficients: NDArray[Any], intercept: float) -> NDArray[Any]:
+        """The predictions X w + b + offset, of X's dtype."""
+        z = np.empty_like(self.y)
+        w = np.ascontiguousarray(coefficients, dtype=self.design.dtype)
+        self.design.predict(w, intercept, self.offset, z, self.n_threads)
+        return z
 
     def dual_point(
         self, W: NDArray[Any], b: NDArray[Any], balanced: bool
@@ -58,9 +84,7 @@ class SingleOutput:
         The latter is the sum of s_i conjugate_i(c u_i / s_i) - c u_i offset_i, for weights s and a scale c in [0, 1].
         `balanced`: u sums to 0, as a free intercept wants.
         """
-        z = np.empty_like(self.y)
-        coefficients = np.ascontiguousarray(W[0], dtype=self.design.dtype)
-        self.design.predict(coefficients, float(b[0]), self.offset, z, self.n_threads)
+        z = self.predict(W[0], float(b[0]))
         _, weighted = self.loss.value_and_grad(
             self.y, z, self.sample_weight, reduction="none", n_threads=self.n_threads
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastloss._arrays import as_real_array
 from fastloss._checks import check_number
-from fastloss._linear import DenseRows
+from fastloss._design import make_design
 from fastloss._logits import Data, used_mask
 from fastloss._many_outputs import ManyOutputs
 from fastloss._single_output import SingleOutput
@@ -84,10 +84,7 @@ class LinearObjective:
         offset: ArrayLike | None = None,
         n_threads: int | None = None,
     ) -> None:
-        if not isinstance(X, np.ndarray) or isinstance(X, np.ma.MaskedArray):
-            raise TypeError(f"X must be a numpy array without a mask, got {type(X).__name__}")
-        if X.ndim != 2 or X.shape[0] == 0 or X.shape[1] == 0:
-            raise ValueError(f"X must be of shape (n, p) with n, p >= 1, got shape {X.shape}")
+        self._design = make_design(X)
         if not isinstance(loss, Loss):
             raise TypeError(f"loss must be a fastloss loss, such as SquaredError(), got {loss!r}")
         if penalty is None:
@@ -99,7 +96,6 @@ class LinearObjective:
         self.X, self.loss, self.penalty = X, loss, penalty
         self.fit_intercept = bool(fit_intercept)
         self.n_threads = n_threads
-        self._design = DenseRows(np.asarray(X))
         self.n_samples, self.n_features = self._design.shape
         self._outputs: SingleOutput | ManyOutputs
         try:

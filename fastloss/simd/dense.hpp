@@ -1,8 +1,10 @@
-// Products of a block of rows of a dense C-ordered matrix: what a pass over X needs. X is read from memory by
-// `dot_rows` and found in cache by `add_rows`.
+// Products with dense matrices: what passes over X and coordinate descent need. In a pass by blocks of rows, X is read
+// from memory by `dot_rows` and found in cache by `add_rows`.
 #pragma once
 #include <cstdint>
+#include <cstring>
 
+#include "matrix.hpp"
 #include "vmath.hpp"
 
 namespace fastloss {
@@ -73,7 +75,9 @@ FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w) {
 // of their sums; but where they are longer than a few cache lines and shorter than a page, the prefetchers follow only
 // the plain order of the addresses (p = 100, float64: reading X, 1.7 times as long as that order).
 template <class T>
-static void dot_rows(const T* x, int64_t stride, int64_t n, int64_t p, const T* w, T* z) {
+static void dense_dot_rows(const Matrix* matrix, int64_t start, int64_t n, const T* w, T* z) {
+    const int64_t stride = matrix->stride, p = matrix->p;
+    const T* x = static_cast<const T*>(matrix->data) + start * stride;
     int64_t i = 0;
     const int64_t bytes = p * int64_t(sizeof(T));
     if (bytes >= 256 && bytes < 4096) {
@@ -99,10 +103,67 @@ FASTLOSS_INLINE void add_few(const T* x, int64_t stride, int64_t p, const T* r, 
 // g += X' r for the same rows. Eight rows are added in T before they join the sum over all rows, which is double:
 // g is then read and written once for eight rows of X.
 template <class T>
-static void add_rows(const T* x, int64_t stride, int64_t n, int64_t p, const T* r, double* g) {
+static void dense_add_rows(const Matrix* matrix, int64_t start, int64_t n, const T* r, double* g) {
+    const int64_t stride = matrix->stride, p = matrix->p;
+    const T* x = static_cast<const T*>(matrix->data) + start * stride;
     int64_t i = 0;
     for (; i + 8 <= n; i += 8) add_few<8>(x + i * stride, stride, p, r + i, g);
     for (; i < n; ++i) add_few<1>(x + i * stride, stride, p, r + i, g);
+}
+
+// x' r of n numbers, of which those where r is 0 count for nothing, whatever they are; every 512 products in double.
+template <class T>
+FASTLOSS_INLINE double dot_used(int64_t n, const T* x, const T* r) {
+    double sum = 0;
+    for (int64_t start = 0; start < n; start += 512) {
+        const int64_t stop = start + 512 < n ? start + 512 : n;
+        T part = 0;
+#pragma omp simd reduction(+ : part)
+        for (int64_t i = start; i < stop; ++i) part += r[i] == 0 ? T(0) : x[i] * r[i];
+        sum += double(part);
+    }
+    return sum;
+}
+
+// Blocks of rows of a matrix in Fortran order: a piece of each column.
+template <class T>
+static void columns_dot_rows(const Matrix* matrix, int64_t start, int64_t n, const T* w, T* z) {
+    const T* x = static_cast<const T*>(matrix->data) + start;
+    for (int64_t j = 0; j < matrix->p; ++j, x += matrix->stride) {
+        const T wj = w[j];
+        if (wj == 0) continue;
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) z[i] += wj * x[i];
+    }
+}
+
+template <class T>
+static void columns_add_rows(const Matrix* matrix, int64_t start, int64_t n, const T* r, double* g) {
+    const T* x = static_cast<const T*>(matrix->data) + start;
+    for (int64_t j = 0; j < matrix->p; ++j, x += matrix->stride) g[j] += dot_used(n, x, r);
+}
+
+template <class T>
+static double columns_dot_column(const Matrix* matrix, int64_t j, const T* r) {
+    return dot_used(matrix->n, static_cast<const T*>(matrix->data) + j * matrix->stride, r);
+}
+
+template <class T>
+constexpr MatrixOperations<T> dense_rows_operations() {
+    return {dense_dot_rows<T>, dense_add_rows<T>, nullptr, nullptr};
+}
+
+template <class T>
+constexpr MatrixOperations<T> dense_columns_operations() {
+    return {columns_dot_rows<T>, columns_add_rows<T>, columns_dot_column<T>, nullptr};
+}
+
+// For coordinate descent, in double.
+static double dot(int64_t n, const double* x, const double* y) { return dot_row(x, n, y); }
+
+static void add(int64_t n, double a, const double* x, double* y) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
 }
 
 }  // namespace fastloss

@@ -5,6 +5,7 @@
 #include "categorical.hpp"
 #include "copy.hpp"
 #include "dense.hpp"
+#include "sparse.hpp"
 #include "table.hpp"
 
 namespace fastloss {
@@ -19,8 +20,8 @@ template <class T>
 static Operations<T> operations() {
 #define FASTLOSS_GATHER(From) gather<From, T>,
     return {sum_weights<T>,
-            dot_rows<T>,
-            add_rows<T>,
+            {dense_rows_operations<T>(), dense_columns_operations<T>(), csr_operations<T, int32_t>(),
+             csr_operations<T, int64_t>(), csc_operations<T, int32_t>(), csc_operations<T, int64_t>()},
             {FASTLOSS_DTYPES(FASTLOSS_GATHER)},
             scatter<T>,
             {map<T, vmath::exp<T>>, map<T, vmath::log<T>>, map<T, vmath::log1p<T>>, map<T, vmath::sigmoid<T>>}};
@@ -48,7 +49,11 @@ static const Table* table() {
                                 operations<float>(),
                                 operations<double>(),
                                 stream,
-                                stream_fence};
+                                stream_fence,
+                                dot,
+                                add,
+                                sparse_dot_f64,
+                                sparse_add_f64};
     return &table;
 }
 

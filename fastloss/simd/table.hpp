@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernel.h"
+#include "matrix.hpp"
 
 namespace fastloss {
 
@@ -23,8 +24,7 @@ struct LossEntry {
 template <class T>
 struct Operations {
     double (*sum_weights)(int64_t n, const T* weight, int32_t* status);
-    void (*dot_rows)(const T* x, int64_t stride, int64_t n, int64_t p, const T* w, T* z);
-    void (*add_rows)(const T* x, int64_t stride, int64_t n, int64_t p, const T* r, double* g);
+    MatrixOperations<T> matrix[n_layouts];
     void (*gather[10])(const char* data, int ndim, const ptrdiff_t* shape, const ptrdiff_t* strides, int64_t start,
                        int64_t count, T* out);
     void (*scatter)(const T* from, char* data, int ndim, const ptrdiff_t* shape, const ptrdiff_t* strides,
@@ -33,6 +33,8 @@ struct Operations {
     void (*vmath[4])(int64_t n, const T* x, T* out);
 };
 
+using MatrixOperations_f32 = MatrixOperations<float>;
+using MatrixOperations_f64 = MatrixOperations<double>;
 using Operations_f32 = Operations<float>;
 using Operations_f64 = Operations<double>;
 
@@ -43,6 +45,11 @@ struct Table {
     Operations_f64 f64;
     void (*stream)(const char* from, char* to, int64_t n, const char* next_a, const char* next_b, int64_t next);
     void (*stream_fence)();
+    // For coordinate descent: dot products and y += a x, of dense and of compressed columns x.
+    double (*dot)(int64_t n, const double* x, const double* y);
+    void (*add)(int64_t n, double a, const double* x, double* y);
+    double (*sparse_dot)(int64_t count, const double* x, const int32_t* index, const double* y);
+    void (*sparse_add)(int64_t count, double a, const double* x, const int32_t* index, double* y);
 };
 
 }  // namespace fastloss

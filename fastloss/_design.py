@@ -1,0 +1,71 @@
+"""X in the layouts that the passes know: recognised, checked once, never copied."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastloss._linear import Design
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def make_design(X: Any) -> Design:
+    """The design of a dense array, a memory map or a SciPy CSR or CSC matrix or array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If X is of another kind, dtype, shape or memory layout; or compressed, and its indices point nowhere.
+    """
+    return _dense(X) if isinstance(X, np.ndarray) else _compressed(X)
+
+
+def _check(X: Any) -> None:
+    if X.ndim != 2 or X.shape[0] == 0 or X.shape[1] == 0:
+        raise ValueError(f"X must be of shape (n, p) with n, p >= 1, got shape {X.shape}")
+    if X.dtype not in (np.float32, np.float64) or not X.dtype.isnative:
+        raise TypeError(f"X must be of dtype float32 or float64, in native byte order; got {X.dtype}")
+
+
+def _dense(X: NDArray[Any]) -> Design:
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError("X must be a numpy array without a mask, got MaskedArray")
+    _check(X)
+    X = np.asarray(X)
+    n, p = X.shape
+    size = X.itemsize
+    row, column = X.strides
+    aligned = X.flags.aligned and row % size == 0 and column % size == 0
+    if aligned and (column == size or p == 1) and (row >= 0 or n == 1):
+        return Design("dense_rows", X, None, None, row // size, (n, p))
+    if aligned and (row == size or n == 1) and column >= 0:
+        return Design("dense_columns", X, None, None, column // size, (n, p))
+    raise ValueError(
+        "X must have contiguous rows (C order) or columns (Fortran order); numpy.ascontiguousarray(X) makes such a copy"
+    )
+
+
+def _compressed(X: Any) -> Design:
+    kind = getattr(X, "format", None)
+    if kind not in ("csr", "csc") or not all(hasattr(X, name) for name in ("data", "indices", "indptr", "shape")):
+        hint = f"; X.tocsc() makes one of this {kind} matrix" if isinstance(kind, str) else ""
+        raise TypeError(
+            f"X must be a numpy array, or a SciPy CSR or CSC matrix or array; got {type(X).__name__}{hint}"
+        )
+    _check(X)
+    n, p = (int(size) for size in X.shape)
+    lines, width = (n, p) if kind == "csr" else (p, n)
+    data, indices = np.ascontiguousarray(X.data), np.ascontiguousarray(X.indices)
+    starts = np.ascontiguousarray(X.indptr, dtype=np.int64)
+    if indices.dtype not in (np.int32, np.int64):
+        raise TypeError(f"X must have indices of dtype int32 or int64, got {indices.dtype}")
+    stored = int(starts[-1]) if starts.shape == (lines + 1,) else -1
+    if stored < 0 or starts[0] != 0 or stored > min(len(data), len(indices)) or (np.diff(starts) < 0).any():
+        raise ValueError("X must be a valid compressed matrix; its indptr does not fit its shape or its data")
+    indices, data = indices[:stored], data[:stored]
+    if stored and (indices.min() < 0 or indices.max() >= width):
+        raise ValueError(f"X must be a valid compressed matrix; its indices must be in [0, {width})")
+    return Design(kind, data, indices, starts, 0, (n, p))

@@ -1,0 +1,31 @@
+// A matrix as the passes see it: any layout behind one struct and one row of function pointers.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace fastloss {
+
+// Dense by rows (C order) or columns (Fortran order), compressed by rows or columns with indices of 32 or 64 bits.
+enum MatrixLayout : int32_t { dense_rows, dense_columns, csr32, csr64, csc32, csc64, n_layouts };
+
+struct Matrix {
+    const void* data;
+    int64_t stride;         // dense: numbers from row to row, or from column to column
+    const void* indices;    // compressed: the column of each number, or its row
+    const int64_t* starts;  // compressed: where each row begins, or each column; then the end
+    int64_t n, p;           // rows and columns
+};
+
+// Products with blocks of rows or with single columns; null where a layout has no way to them.
+template <class T>
+struct MatrixOperations {
+    // z += X_b w and g += X_b' r for the n rows from `start` on; z and r begin at that row.
+    void (*dot_rows)(const Matrix* x, int64_t start, int64_t n, const T* w, T* z);
+    void (*add_rows)(const Matrix* x, int64_t start, int64_t n, const T* r, double* g);
+    // x_j' r: rows where r is 0 count for nothing, whatever they hold.
+    double (*dot_column)(const Matrix* x, int64_t j, const T* r);
+    // z += the sum of w_j x_j over the columns from `start` to `stop`.
+    void (*add_columns)(const Matrix* x, int64_t start, int64_t stop, const T* w, double* z);
+};
+
+}  // namespace fastloss
