@@ -1711,7 +1711,6 @@ static const char* const __pyx_f[] = {
 
 /*--- Type declarations ---*/
 struct __pyx_obj_8fastloss_8_descent_Columns;
-struct __pyx_obj_8fastloss_8_descent_Penalty;
 struct __pyx_obj_8fastloss_8_descent_ResidualModel;
 struct __pyx_obj_8fastloss_8_descent_GramModel;
 struct __pyx_t_8fastloss_8_descent_Matrix;
@@ -1770,22 +1769,7 @@ struct __pyx_obj_8fastloss_8_descent_Columns {
 };
 
 
-/* "fastloss/_descent.pyx":176
- * 
- * 
- * cdef class Penalty:             # <<<<<<<<<<<<<<
- *     """What each coordinate costs: going up from 0, going down, and squared; and its value."""
- *     cdef readonly object up, down, ridge
-*/
-struct __pyx_obj_8fastloss_8_descent_Penalty {
-  PyObject_HEAD
-  PyObject *up;
-  PyObject *down;
-  PyObject *ridge;
-};
-
-
-/* "fastloss/_descent.pyx":195
+/* "fastloss/_descent.pyx":184
  * 
  * 
  * cdef class ResidualModel:             # <<<<<<<<<<<<<<
@@ -1795,7 +1779,7 @@ struct __pyx_obj_8fastloss_8_descent_Penalty {
 struct __pyx_obj_8fastloss_8_descent_ResidualModel {
   PyObject_HEAD
   struct __pyx_obj_8fastloss_8_descent_Columns *columns;
-  struct __pyx_obj_8fastloss_8_descent_Penalty *penalty;
+  PyObject *penalty;
   PyObject *c;
   PyObject *start;
   PyObject *slope;
@@ -1809,7 +1793,7 @@ struct __pyx_obj_8fastloss_8_descent_ResidualModel {
 };
 
 
-/* "fastloss/_descent.pyx":303
+/* "fastloss/_descent.pyx":309
  * 
  * 
  * cdef class GramModel:             # <<<<<<<<<<<<<<
@@ -1818,7 +1802,7 @@ struct __pyx_obj_8fastloss_8_descent_ResidualModel {
 */
 struct __pyx_obj_8fastloss_8_descent_GramModel {
   PyObject_HEAD
-  struct __pyx_obj_8fastloss_8_descent_Penalty *penalty;
+  PyObject *penalty;
   PyObject *c;
   PyObject *start;
   PyObject *slope;
@@ -2345,6 +2329,23 @@ static CYTHON_INLINE PyObject *__Pyx__GetModuleGlobalName(PyObject *name);
 /* RejectKeywords.export */
 static void __Pyx_RejectKeywords(const char* function_name, PyObject *kwds);
 
+/* PyObjectVectorcallKwds.proto */
+#if CYTHON_VECTORCALL
+#define __Pyx_Object_VectorcallKwds PyObject_Vectorcall
+CYTHON_UNUSED static int __Pyx_CheckVectorcallKwarg(PyObject *kwnames, Py_ssize_t i);
+#else
+#define __Pyx_Object_VectorcallKwds __Pyx_PyObject_FastCallDict
+CYTHON_UNUSED static PyObject *__Pyx_MakeKwargDict(PyObject **keys, PyObject **values, Py_ssize_t n);
+CYTHON_UNUSED static int __Pyx_CheckVectorcallKwarg(PyObject **kwnames, Py_ssize_t i);
+#endif
+
+/* PyObjectFastCallMethod.proto */
+#if CYTHON_VECTORCALL
+#define __Pyx_PyObject_FastCallMethod(name, args, nargsf) PyObject_VectorcallMethod(name, args, nargsf, NULL)
+#else
+static PyObject *__Pyx_PyObject_FastCallMethod(PyObject *name, PyObject *const *args, size_t nargsf);
+#endif
+
 /* FormatTypeName.proto (used by RaiseErrorWithObjectType) */
 #if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX >= 0x030d0000
 typedef PyObject *__Pyx_TypeName;
@@ -2380,26 +2381,78 @@ static CYTHON_INLINE PyObject *__Pyx_PyObject_GetItem(PyObject *obj, PyObject *k
 #define __Pyx_PyNumber_MatrixMultiply(x,y)         PyNumber_MatrixMultiply(x,y)
 #define __Pyx_PyNumber_InPlaceMatrixMultiply(x,y)  PyNumber_InPlaceMatrixMultiply(x,y)
 
-/* PyObjectVectorcallKwds.proto */
-#if CYTHON_VECTORCALL
-#define __Pyx_Object_VectorcallKwds PyObject_Vectorcall
-CYTHON_UNUSED static int __Pyx_CheckVectorcallKwarg(PyObject *kwnames, Py_ssize_t i);
-#else
-#define __Pyx_Object_VectorcallKwds __Pyx_PyObject_FastCallDict
-CYTHON_UNUSED static PyObject *__Pyx_MakeKwargDict(PyObject **keys, PyObject **values, Py_ssize_t n);
-CYTHON_UNUSED static int __Pyx_CheckVectorcallKwarg(PyObject **kwnames, Py_ssize_t i);
-#endif
-
 /* PyTypeError_Check.proto */
 #define __Pyx_PyExc_TypeError_Check(obj)  __Pyx_TypeCheck(obj, PyExc_TypeError)
 
 /* RaiseException.export */
 static void __Pyx_Raise(PyObject *type, PyObject *value, PyObject *tb, PyObject *cause);
 
-/* PyObjectCompare.proto */
-static CYTHON_INLINE PyObject* __Pyx_PyObject_CompareGt_object_int(PyObject *op1, PyObject *op2, int pyop);
+/* ArgTypeTestError.export */
+static void __Pyx_ArgTypeError(PyObject *obj, PyTypeObject *type, const char *name, int exact);
 
-/* pybytes_as_double.proto (used by pynumber_float) */
+/* ArgTypeTest.proto */
+static CYTHON_INLINE int __Pyx_ArgTypeTest(PyObject *obj, PyTypeObject *type, int none_allowed, const char *name, int exact);
+
+/* RaiseTooManyValuesToUnpack.proto */
+static CYTHON_INLINE void __Pyx_RaiseTooManyValuesError(Py_ssize_t expected);
+
+/* RaiseNeedMoreValuesToUnpack.proto */
+static CYTHON_INLINE void __Pyx_RaiseNeedMoreValuesError(Py_ssize_t index);
+
+/* IterFinish.proto */
+static CYTHON_INLINE int __Pyx_IterFinish(void);
+
+/* UnpackItemEndCheck.proto */
+static int __Pyx_IternextUnpackEndCheck(PyObject *retval, Py_ssize_t expected);
+
+/* RaiseErrorWithObjectTypes.proto (used by PyNumberBinop) */
+#define __Pyx_RaiseErrorWithObjectTypes1(exc_type, message, arg, obj1, obj2) __Pyx_RaiseErrorWithTypes1(exc_type, message, arg, Py_TYPE(obj1), Py_TYPE(obj2))
+#define __Pyx_RaiseTypeErrorWithObjectTypes(message, obj1, obj2) __Pyx_RaiseTypeErrorWithTypes(message, Py_TYPE(obj1), Py_TYPE(obj2))
+#define __Pyx_RaiseTypeErrorWithTypes(message, type_obj1, type_obj2) __Pyx_RaiseErrorWithTypes1(PyExc_TypeError, "%.1s" message, "", type_obj1, type_obj2)
+CYTHON_UNUSED
+static void __Pyx_RaiseErrorWithTypes1(PyObject* exc_type, const char *message, const char *arg, PyTypeObject *type_obj1, PyTypeObject *type_obj2);
+
+/* PyNumberBinop.proto */
+#if CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API
+#define __Pyx_PyNumber_Subtract_object_object(op1, op2)  PyNumber_Subtract(op1, op2)
+#define __Pyx_PyNumber_InPlaceSubtract_object_object(op1, op2)  PyNumber_InPlaceSubtract(op1, op2)
+#else
+#define __Pyx_PyNumber_Subtract_object_object(op1, op2)  __Pyx__PyNumber_Subtract_object_object(op1, op2, 0)
+#define __Pyx_PyNumber_InPlaceSubtract_object_object(op1, op2)  __Pyx__PyNumber_Subtract_object_object(op1, op2, 1)
+static CYTHON_INLINE PyObject* __Pyx__PyNumber_Subtract_object_object(PyObject *op1, PyObject *op2, int inplace);
+#endif
+
+/* PyNumberBinop.proto */
+#if CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API
+#define __Pyx_PyNumber_Multiply_float_object(op1, op2)  PyNumber_Multiply(op1, op2)
+#define __Pyx_PyNumber_InPlaceMultiply_float_object(op1, op2)  PyNumber_InPlaceMultiply(op1, op2)
+#else
+#define __Pyx_PyNumber_Multiply_float_object(op1, op2)  __Pyx__PyNumber_Multiply_float_object(op1, op2, 0)
+#define __Pyx_PyNumber_InPlaceMultiply_float_object(op1, op2)  __Pyx__PyNumber_Multiply_float_object(op1, op2, 1)
+static CYTHON_INLINE PyObject* __Pyx__PyNumber_Multiply_float_object(PyObject *op1, PyObject *op2, int inplace);
+#endif
+
+/* PyNumberBinop.proto */
+#if CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API
+#define __Pyx_PyNumber_Add_object_object(op1, op2)  PyNumber_Add(op1, op2)
+#define __Pyx_PyNumber_InPlaceAdd_object_object(op1, op2)  PyNumber_InPlaceAdd(op1, op2)
+#else
+#define __Pyx_PyNumber_Add_object_object(op1, op2)  __Pyx__PyNumber_Add_object_object(op1, op2, 0)
+#define __Pyx_PyNumber_InPlaceAdd_object_object(op1, op2)  __Pyx__PyNumber_Add_object_object(op1, op2, 1)
+static CYTHON_INLINE PyObject* __Pyx__PyNumber_Add_object_object(PyObject *op1, PyObject *op2, int inplace);
+#endif
+
+/* PyNumberBinop.proto */
+#if CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API
+#define __Pyx_PyNumber_Multiply_object_float(op1, op2)  PyNumber_Multiply(op1, op2)
+#define __Pyx_PyNumber_InPlaceMultiply_object_float(op1, op2)  PyNumber_InPlaceMultiply(op1, op2)
+#else
+#define __Pyx_PyNumber_Multiply_object_float(op1, op2)  __Pyx__PyNumber_Multiply_object_float(op1, op2, 0)
+#define __Pyx_PyNumber_InPlaceMultiply_object_float(op1, op2)  __Pyx__PyNumber_Multiply_object_float(op1, op2, 1)
+static CYTHON_INLINE PyObject* __Pyx__PyNumber_Multiply_object_float(PyObject *op1, PyObject *op2, int inplace);
+#endif
+
+/* pybytes_as_double.proto (used by pyobject_as_double) */
 static double __Pyx_SlowPyString_AsDouble(PyObject *obj);
 static double __Pyx__PyBytes_AsDouble(PyObject *obj, const char* start, Py_ssize_t length);
 static CYTHON_INLINE double __Pyx_PyBytes_AsDouble(PyObject *obj) {
@@ -2431,7 +2484,7 @@ static CYTHON_INLINE double __Pyx_PyByteArray_AsDouble(PyObject *obj) {
     return __Pyx__PyBytes_AsDouble(obj, as_c_string, size);
 }
 
-/* pyunicode_as_double.proto (used by pynumber_float) */
+/* pyunicode_as_double.proto (used by pyobject_as_double) */
 #if !CYTHON_COMPILING_IN_PYPY && CYTHON_ASSUME_SAFE_MACROS
 static const char* __Pyx__PyUnicode_AsDouble_Copy(const void* data, const int kind, char* buffer, Py_ssize_t start, Py_ssize_t end) {
     int last_was_punctuation;
@@ -2563,114 +2616,6 @@ static CYTHON_INLINE double __Pyx_PyUnicode_AsDouble(PyObject *obj) {
 #endif
 }
 
-/* pynumber_float.proto */
-static CYTHON_INLINE PyObject* __Pyx__PyNumber_Float(PyObject* obj);
-#define __Pyx_PyNumber_Float(x) (PyFloat_CheckExact(x) ? __Pyx_NewRef(x) : __Pyx__PyNumber_Float(x))
-
-/* PyObjectCompare.proto */
-static CYTHON_INLINE PyObject* __Pyx_PyObject_CompareLt_object_int(PyObject *op1, PyObject *op2, int pyop);
-
-/* RaiseErrorWithObjectTypes.proto (used by PyNumberBinop) */
-#define __Pyx_RaiseErrorWithObjectTypes1(exc_type, message, arg, obj1, obj2) __Pyx_RaiseErrorWithTypes1(exc_type, message, arg, Py_TYPE(obj1), Py_TYPE(obj2))
-#define __Pyx_RaiseTypeErrorWithObjectTypes(message, obj1, obj2) __Pyx_RaiseTypeErrorWithTypes(message, Py_TYPE(obj1), Py_TYPE(obj2))
-#define __Pyx_RaiseTypeErrorWithTypes(message, type_obj1, type_obj2) __Pyx_RaiseErrorWithTypes1(PyExc_TypeError, "%.1s" message, "", type_obj1, type_obj2)
-CYTHON_UNUSED
-static void __Pyx_RaiseErrorWithTypes1(PyObject* exc_type, const char *message, const char *arg, PyTypeObject *type_obj1, PyTypeObject *type_obj2);
-
-/* PyNumberBinop.proto */
-#if CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API
-#define __Pyx_PyNumber_Multiply_object_object(op1, op2)  PyNumber_Multiply(op1, op2)
-#define __Pyx_PyNumber_InPlaceMultiply_object_object(op1, op2)  PyNumber_InPlaceMultiply(op1, op2)
-#else
-#define __Pyx_PyNumber_Multiply_object_object(op1, op2)  __Pyx__PyNumber_Multiply_object_object(op1, op2, 0)
-#define __Pyx_PyNumber_InPlaceMultiply_object_object(op1, op2)  __Pyx__PyNumber_Multiply_object_object(op1, op2, 1)
-static CYTHON_INLINE PyObject* __Pyx__PyNumber_Multiply_object_object(PyObject *op1, PyObject *op2, int inplace);
-#endif
-
-/* PyNumberBinop.proto */
-#if CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API
-#define __Pyx_PyNumber_Add_object_object(op1, op2)  PyNumber_Add(op1, op2)
-#define __Pyx_PyNumber_InPlaceAdd_object_object(op1, op2)  PyNumber_InPlaceAdd(op1, op2)
-#else
-#define __Pyx_PyNumber_Add_object_object(op1, op2)  __Pyx__PyNumber_Add_object_object(op1, op2, 0)
-#define __Pyx_PyNumber_InPlaceAdd_object_object(op1, op2)  __Pyx__PyNumber_Add_object_object(op1, op2, 1)
-static CYTHON_INLINE PyObject* __Pyx__PyNumber_Add_object_object(PyObject *op1, PyObject *op2, int inplace);
-#endif
-
-/* pybuiltin_invalid.export */
-static void __Pyx_PyBuiltin_Invalid(PyObject *obj, const char *builtin_type_name, const char *argname);
-
-/* pyfloat_simplify.proto */
-static CYTHON_INLINE int __Pyx_PyFloat_FromNumber(PyObject **number_var, const char *argname, int accept_none);
-
-/* GetAttr3.proto */
-static CYTHON_INLINE PyObject *__Pyx_GetAttr3(PyObject *, PyObject *, PyObject *);
-
-/* RaiseErrorWithObjectType1.proto (used by RaiseUnexpectedTypeError) */
-#define __Pyx_RaiseTypeErrorWithObjectType1(message, arg, obj) __Pyx_RaiseErrorWithObjectType1(PyExc_TypeError, message, arg, obj)
-#define __Pyx_RaiseErrorWithObjectType1(exc_type, message, arg, obj) __Pyx_RaiseErrorWithType1(exc_type, message, arg, Py_TYPE(obj))
-CYTHON_UNUSED
-static void __Pyx_RaiseErrorWithType1(PyObject* exc_type, const char* message, const char *arg, PyTypeObject *type_obj);
-
-/* RaiseUnexpectedTypeError.proto */
-CYTHON_UNUSED
-static int __Pyx_RaiseUnexpectedTypeError(const char *expected, PyObject *obj);
-
-/* ArgTypeTestError.export */
-static void __Pyx_ArgTypeError(PyObject *obj, PyTypeObject *type, const char *name, int exact);
-
-/* ArgTypeTest.proto */
-static CYTHON_INLINE int __Pyx_ArgTypeTest(PyObject *obj, PyTypeObject *type, int none_allowed, const char *name, int exact);
-
-/* PyObjectFastCallMethod.proto */
-#if CYTHON_VECTORCALL
-#define __Pyx_PyObject_FastCallMethod(name, args, nargsf) PyObject_VectorcallMethod(name, args, nargsf, NULL)
-#else
-static PyObject *__Pyx_PyObject_FastCallMethod(PyObject *name, PyObject *const *args, size_t nargsf);
-#endif
-
-/* RaiseTooManyValuesToUnpack.proto */
-static CYTHON_INLINE void __Pyx_RaiseTooManyValuesError(Py_ssize_t expected);
-
-/* RaiseNeedMoreValuesToUnpack.proto */
-static CYTHON_INLINE void __Pyx_RaiseNeedMoreValuesError(Py_ssize_t index);
-
-/* IterFinish.proto */
-static CYTHON_INLINE int __Pyx_IterFinish(void);
-
-/* UnpackItemEndCheck.proto */
-static int __Pyx_IternextUnpackEndCheck(PyObject *retval, Py_ssize_t expected);
-
-/* PyNumberBinop.proto */
-#if CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API
-#define __Pyx_PyNumber_Subtract_object_object(op1, op2)  PyNumber_Subtract(op1, op2)
-#define __Pyx_PyNumber_InPlaceSubtract_object_object(op1, op2)  PyNumber_InPlaceSubtract(op1, op2)
-#else
-#define __Pyx_PyNumber_Subtract_object_object(op1, op2)  __Pyx__PyNumber_Subtract_object_object(op1, op2, 0)
-#define __Pyx_PyNumber_InPlaceSubtract_object_object(op1, op2)  __Pyx__PyNumber_Subtract_object_object(op1, op2, 1)
-static CYTHON_INLINE PyObject* __Pyx__PyNumber_Subtract_object_object(PyObject *op1, PyObject *op2, int inplace);
-#endif
-
-/* PyNumberBinop.proto */
-#if CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API
-#define __Pyx_PyNumber_Multiply_float_object(op1, op2)  PyNumber_Multiply(op1, op2)
-#define __Pyx_PyNumber_InPlaceMultiply_float_object(op1, op2)  PyNumber_InPlaceMultiply(op1, op2)
-#else
-#define __Pyx_PyNumber_Multiply_float_object(op1, op2)  __Pyx__PyNumber_Multiply_float_object(op1, op2, 0)
-#define __Pyx_PyNumber_InPlaceMultiply_float_object(op1, op2)  __Pyx__PyNumber_Multiply_float_object(op1, op2, 1)
-static CYTHON_INLINE PyObject* __Pyx__PyNumber_Multiply_float_object(PyObject *op1, PyObject *op2, int inplace);
-#endif
-
-/* PyNumberBinop.proto */
-#if CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API
-#define __Pyx_PyNumber_Multiply_object_float(op1, op2)  PyNumber_Multiply(op1, op2)
-#define __Pyx_PyNumber_InPlaceMultiply_object_float(op1, op2)  PyNumber_InPlaceMultiply(op1, op2)
-#else
-#define __Pyx_PyNumber_Multiply_object_float(op1, op2)  __Pyx__PyNumber_Multiply_object_float(op1, op2, 0)
-#define __Pyx_PyNumber_InPlaceMultiply_object_float(op1, op2)  __Pyx__PyNumber_Multiply_object_float(op1, op2, 1)
-static CYTHON_INLINE PyObject* __Pyx__PyNumber_Multiply_object_float(PyObject *op1, PyObject *op2, int inplace);
-#endif
-
 /* pyobject_as_double.proto */
 static double __Pyx__PyObject_AsDouble(PyObject* obj);
 #if CYTHON_COMPILING_IN_PYPY
@@ -2718,6 +2663,19 @@ static CYTHON_INLINE int __Pyx_PyObject_SetSlice(
         PyObject* obj, PyObject* value, Py_ssize_t cstart, Py_ssize_t cstop,
         PyObject** py_start, PyObject** py_stop, PyObject** py_slice,
         int has_cstart, int has_cstop, int wraparound);
+
+/* GetAttr3.proto */
+static CYTHON_INLINE PyObject *__Pyx_GetAttr3(PyObject *, PyObject *, PyObject *);
+
+/* RaiseErrorWithObjectType1.proto (used by RaiseUnexpectedTypeError) */
+#define __Pyx_RaiseTypeErrorWithObjectType1(message, arg, obj) __Pyx_RaiseErrorWithObjectType1(PyExc_TypeError, message, arg, obj)
+#define __Pyx_RaiseErrorWithObjectType1(exc_type, message, arg, obj) __Pyx_RaiseErrorWithType1(exc_type, message, arg, Py_TYPE(obj))
+CYTHON_UNUSED
+static void __Pyx_RaiseErrorWithType1(PyObject* exc_type, const char* message, const char *arg, PyTypeObject *type_obj);
+
+/* RaiseUnexpectedTypeError.proto */
+CYTHON_UNUSED
+static int __Pyx_RaiseUnexpectedTypeError(const char *expected, PyObject *obj);
 
 /* PyLongBinop.proto */
 #if !CYTHON_COMPILING_IN_PYPY
@@ -3165,7 +3123,6 @@ static CYTHON_INLINE double *__pyx_f_8fastloss_8_descent_doubles(PyObject *); /*
 static CYTHON_INLINE double __pyx_f_8fastloss_8_descent_minimum(double, double, double, double, double, double); /*proto*/
 static CYTHON_INLINE double __pyx_f_8fastloss_8_descent_dot(struct __pyx_t_8fastloss_8_descent_Matrix const *, int64_t, double const *); /*proto*/
 static CYTHON_INLINE void __pyx_f_8fastloss_8_descent_add(struct __pyx_t_8fastloss_8_descent_Matrix const *, int64_t, double, double *); /*proto*/
-static PyObject *__pyx_f_8fastloss_8_descent___pyx_unpickle_Penalty__set_state(struct __pyx_obj_8fastloss_8_descent_Penalty *, PyObject *); /*proto*/
 static PyObject *__pyx_f_8fastloss_8_descent___pyx_unpickle_ResidualModel__set_state(struct __pyx_obj_8fastloss_8_descent_ResidualModel *, PyObject *); /*proto*/
 static PyObject *__pyx_f_8fastloss_8_descent___pyx_unpickle_GramModel__set_state(struct __pyx_obj_8fastloss_8_descent_GramModel *, PyObject *); /*proto*/
 /* #### Code section: typeinfo ### */
@@ -3177,7 +3134,6 @@ int __pyx_module_is_main_fastloss___descent = 0;
 /* Implementation of "fastloss._descent" */
 /* #### Code section: global_var ### */
 /* #### Code section: string_decls ### */
-static const char __pyx_k_down_ridge_up[] = "down, ridge, up";
 static const char __pyx_k_Coordinate_descent_on_quadratic[] = "Coordinate descent on quadratic models of some columns of X. Knows no loss.\n\nA model of m coordinates c is\n\n    q(c) = g\047(c - c0) + |S C (c - c0)|^2 / 2 - (t + q\047(c - c0))^2 / (2 T) + penalty(c),\n\nwith S^2 the second derivatives of the loss, and the last term what an unpenalised intercept takes off it: t the sum of\nfirst derivatives, q = C\047 S^2 1 and T the sum of S^2. A penalty is, for each coordinate, what it costs to go up from 0,\nwhat it costs to go down, and a ridge: an infinite cost keeps it at one side.\n";
 static const char __pyx_k_active_c_centre_columns_curvatur[] = "active, c, centre, columns, curvature, moved, penalty, residual, slope, slope_sum, start, weight_sum";
 static const char __pyx_k_c_current_curvature_matrix_penal[] = "c, current, curvature, matrix, penalty, slope, start";
@@ -3185,32 +3141,28 @@ static const char __pyx_k_c_current_curvature_matrix_penal[] = "c, current, curv
 static int __pyx_pf_8fastloss_8_descent_7Columns___init__(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, PyObject *__pyx_v_data, PyObject *__pyx_v_indices, PyObject *__pyx_v_starts, int64_t __pyx_v_n); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_2transposed_product(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, PyObject *__pyx_v_v, PyObject *__pyx_v_n_threads); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_4combine(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, PyObject *__pyx_v_c, PyObject *__pyx_v_v); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, PyObject *__pyx_v_rows); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, PyObject *__pyx_v_selected); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6to_dense(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8scaled(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, PyObject *__pyx_v_rows); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10squares(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_12gram(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, PyObject *__pyx_v_selected); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_4data___get__(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_7indices___get__(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6starts___get__(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_1n___get__(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_1m___get__(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_7numbers___get__(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_12__reduce_cython__(CYTHON_UNUSED struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_14__setstate_cython__(CYTHON_UNUSED struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v___pyx_state); /* proto */
-static int __pyx_pf_8fastloss_8_descent_7Penalty___init__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self, PyObject *__pyx_v_up, PyObject *__pyx_v_down, PyObject *__pyx_v_ridge); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_2take(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self, PyObject *__pyx_v_selected); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_4__call__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self, PyObject *__pyx_v_c); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_2up___get__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_4down___get__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_5ridge___get__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_6__reduce_cython__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_8__setstate_cython__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
-static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_columns, PyObject *__pyx_v_gradient, PyObject *__pyx_v_c, struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_penalty, PyObject *__pyx_v_intercept); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10epoch_cost___get__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, int __pyx_v_sweeps); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_4gradient(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v_n_threads); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_6objective(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_8move(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v_c); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10hessian(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v_selected); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_14__reduce_cython__(CYTHON_UNUSED struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_16__setstate_cython__(CYTHON_UNUSED struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v___pyx_state); /* proto */
+static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_columns, PyObject *__pyx_v_gradient, PyObject *__pyx_v_c, PyObject *__pyx_v_penalty, PyObject *__pyx_v_intercept); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_5shift___get__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10sweep_cost___get__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2hessian_cost(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, int64_t __pyx_v_count); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_4descend(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, int __pyx_v_sweeps); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_6gradient(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v_n_threads); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_8intercept_step(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10objective(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_12move(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v_c); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_14hessian(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v_selected); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_7penalty___get__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_1c___get__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_5start___get__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
@@ -3218,25 +3170,26 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_5slope___get__(str
 static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_9curvature___get__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_8residual___get__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_6centre___get__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_12__reduce_cython__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_14__setstate_cython__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
-static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v_hessian, PyObject *__pyx_v_gradient, PyObject *__pyx_v_c, struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_penalty); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10epoch_cost___get__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, int __pyx_v_sweeps); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_4gradient(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v_n_threads); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_6objective(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_8move(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v_c); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10hessian(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v_selected); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_16__reduce_cython__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_18__setstate_cython__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
+static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v_hessian, PyObject *__pyx_v_gradient, PyObject *__pyx_v_c, PyObject *__pyx_v_penalty); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10sweep_cost___get__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2hessian_cost(CYTHON_UNUSED struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, int64_t __pyx_v_count); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_4descend(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, int __pyx_v_sweeps); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_6gradient(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v_n_threads); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_8objective(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10move(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v_c); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_12hessian(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v_selected); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_7penalty___get__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_1c___get__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_5start___get__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_5slope___get__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_9curvature___get__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_12__reduce_cython__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_14__setstate_cython__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent___pyx_unpickle_Penalty(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_2__pyx_unpickle_ResidualModel(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state); /* proto */
-static PyObject *__pyx_pf_8fastloss_8_descent_4__pyx_unpickle_GramModel(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_6matrix___get__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_14__reduce_cython__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_16__setstate_cython__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent___pyx_unpickle_ResidualModel(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state); /* proto */
+static PyObject *__pyx_pf_8fastloss_8_descent_2__pyx_unpickle_GramModel(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state); /* proto */
 static PyObject *__pyx_tp_new__initialisation_8fastloss_8_descent_Columns(PyObject *o, 
 #if CYTHON_VECTORCALL_TPNEW
     PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
@@ -3265,35 +3218,6 @@ static int __pyx_tp_init_8fastloss_8_descent_Columns(PyObject *o, PyObject *args
 #endif
 #if !CYTHON_VECTORCALL_TPNEW
 #define __pyx_tp_init_8fastloss_8_descent_Columns __pyx_pw_8fastloss_8_descent_7Columns_1__init__
-#endif
-static PyObject *__pyx_tp_new__initialisation_8fastloss_8_descent_Penalty(PyObject *o, 
-#if CYTHON_VECTORCALL_TPNEW
-    PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
-#else
-    PyObject *a, PyObject *k
-#endif
-); /*proto*/
-static PyObject *__pyx_tp_new_vectorcall_8fastloss_8_descent_Penalty(PyTypeObject *t, 
-#if CYTHON_VECTORCALL_TPNEW
-    PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
-#else
-    PyObject *a, PyObject *k
-#endif
-); /*proto*/
-#if CYTHON_VECTORCALL_TPNEW
-static PyObject *__pyx_tp_new_8fastloss_8_descent_Penalty(PyTypeObject *t, PyObject *a, PyObject *k); /*proto*/
-#endif
-#if !CYTHON_VECTORCALL_TPNEW
-#define __pyx_tp_new_8fastloss_8_descent_Penalty __pyx_tp_new_vectorcall_8fastloss_8_descent_Penalty
-#endif
-#if CYTHON_VECTORCALL_TPNEW
-static PyObject *__pyx_tp_vectorcall_8fastloss_8_descent_Penalty(PyObject *t, PyObject *const *args, size_t nargsf, PyObject *kwnames); /*proto*/
-#endif
-#if CYTHON_VECTORCALL_TPNEW
-static int __pyx_tp_init_8fastloss_8_descent_Penalty(PyObject *o, PyObject *args, PyObject *kwds); /*proto*/
-#endif
-#if !CYTHON_VECTORCALL_TPNEW
-#define __pyx_tp_init_8fastloss_8_descent_Penalty __pyx_pw_8fastloss_8_descent_7Penalty_1__init__
 #endif
 static PyObject *__pyx_tp_new__initialisation_8fastloss_8_descent_ResidualModel(PyObject *o, 
 #if CYTHON_VECTORCALL_TPNEW
@@ -3377,21 +3301,19 @@ namespace {
     PyObject *__pyx_empty_bytes;
     PyObject *__pyx_empty_unicode;
     PyObject *__pyx_type_8fastloss_8_descent_Columns;
-    PyObject *__pyx_type_8fastloss_8_descent_Penalty;
     PyObject *__pyx_type_8fastloss_8_descent_ResidualModel;
     PyObject *__pyx_type_8fastloss_8_descent_GramModel;
     PyTypeObject *__pyx_ptype_8fastloss_8_descent_Columns;
-    PyTypeObject *__pyx_ptype_8fastloss_8_descent_Penalty;
     PyTypeObject *__pyx_ptype_8fastloss_8_descent_ResidualModel;
     PyTypeObject *__pyx_ptype_8fastloss_8_descent_GramModel;
     __Pyx_CachedCFunction __pyx_umethod_PyDict_Type_items;
     __Pyx_CachedCFunction __pyx_umethod_PyDict_Type_pop;
     __Pyx_CachedCFunction __pyx_umethod_PyDict_Type_values;
     PyObject *__pyx_slice[1];
-    PyObject *__pyx_tuple[2];
+    PyObject *__pyx_tuple[3];
     PyObject *__pyx_codeobj_tab[27];
-    PyObject *__pyx_string_tab[185];
-    PyObject *__pyx_number_tab[8];
+    PyObject *__pyx_string_tab[192];
+    PyObject *__pyx_number_tab[7];
 /* #### Code section: module_state_contents ### */
 /* PyFrozenDict.module_state_decls */
 #if CYTHON_COMPILING_IN_LIMITED_API
@@ -3457,44 +3379,44 @@ static __pyx_mstatetype * const __pyx_mstate_global = &__pyx_mstate_global_stati
 #define __pyx_n_u_Columns_gram __pyx_string_tab[14]
 #define __pyx_n_u_Columns_scaled __pyx_string_tab[15]
 #define __pyx_n_u_Columns_squares __pyx_string_tab[16]
-#define __pyx_n_u_Columns_transposed_product __pyx_string_tab[17]
-#define __pyx_n_u_GramModel __pyx_string_tab[18]
-#define __pyx_n_u_GramModel___reduce_cython __pyx_string_tab[19]
-#define __pyx_n_u_GramModel___setstate_cython __pyx_string_tab[20]
-#define __pyx_n_u_GramModel_descend __pyx_string_tab[21]
-#define __pyx_n_u_GramModel_gradient __pyx_string_tab[22]
-#define __pyx_n_u_GramModel_hessian __pyx_string_tab[23]
-#define __pyx_n_u_GramModel_move __pyx_string_tab[24]
-#define __pyx_n_u_GramModel_objective __pyx_string_tab[25]
-#define __pyx_n_u_Penalty __pyx_string_tab[26]
-#define __pyx_n_u_Penalty___reduce_cython __pyx_string_tab[27]
-#define __pyx_n_u_Penalty___setstate_cython __pyx_string_tab[28]
-#define __pyx_n_u_Penalty_take __pyx_string_tab[29]
-#define __pyx_n_u_ResidualModel __pyx_string_tab[30]
-#define __pyx_n_u_ResidualModel___reduce_cython __pyx_string_tab[31]
-#define __pyx_n_u_ResidualModel___setstate_cython __pyx_string_tab[32]
-#define __pyx_n_u_ResidualModel_descend __pyx_string_tab[33]
-#define __pyx_n_u_ResidualModel_gradient __pyx_string_tab[34]
-#define __pyx_n_u_ResidualModel_hessian __pyx_string_tab[35]
-#define __pyx_n_u_ResidualModel_move __pyx_string_tab[36]
-#define __pyx_n_u_ResidualModel_objective __pyx_string_tab[37]
-#define __pyx_n_u_T __pyx_string_tab[38]
-#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[39]
-#define __pyx_n_u_annotate __pyx_string_tab[40]
-#define __pyx_n_u_class_getitem __pyx_string_tab[41]
-#define __pyx_n_u_dict __pyx_string_tab[42]
-#define __pyx_n_u_func __pyx_string_tab[43]
-#define __pyx_n_u_getstate __pyx_string_tab[44]
-#define __pyx_n_u_main __pyx_string_tab[45]
-#define __pyx_n_u_module __pyx_string_tab[46]
-#define __pyx_n_u_name __pyx_string_tab[47]
-#define __pyx_n_u_new __pyx_string_tab[48]
-#define __pyx_n_u_pyx_checksum __pyx_string_tab[49]
-#define __pyx_n_u_pyx_result __pyx_string_tab[50]
-#define __pyx_n_u_pyx_state __pyx_string_tab[51]
-#define __pyx_n_u_pyx_type __pyx_string_tab[52]
-#define __pyx_n_u_pyx_unpickle_GramModel __pyx_string_tab[53]
-#define __pyx_n_u_pyx_unpickle_Penalty __pyx_string_tab[54]
+#define __pyx_n_u_Columns_to_dense __pyx_string_tab[17]
+#define __pyx_n_u_Columns_transposed_product __pyx_string_tab[18]
+#define __pyx_n_u_F __pyx_string_tab[19]
+#define __pyx_n_u_GramModel __pyx_string_tab[20]
+#define __pyx_n_u_GramModel___reduce_cython __pyx_string_tab[21]
+#define __pyx_n_u_GramModel___setstate_cython __pyx_string_tab[22]
+#define __pyx_n_u_GramModel_descend __pyx_string_tab[23]
+#define __pyx_n_u_GramModel_gradient __pyx_string_tab[24]
+#define __pyx_n_u_GramModel_hessian __pyx_string_tab[25]
+#define __pyx_n_u_GramModel_hessian_cost __pyx_string_tab[26]
+#define __pyx_n_u_GramModel_move __pyx_string_tab[27]
+#define __pyx_n_u_GramModel_objective __pyx_string_tab[28]
+#define __pyx_n_u_ResidualModel __pyx_string_tab[29]
+#define __pyx_n_u_ResidualModel___reduce_cython __pyx_string_tab[30]
+#define __pyx_n_u_ResidualModel___setstate_cython __pyx_string_tab[31]
+#define __pyx_n_u_ResidualModel_descend __pyx_string_tab[32]
+#define __pyx_n_u_ResidualModel_gradient __pyx_string_tab[33]
+#define __pyx_n_u_ResidualModel_hessian __pyx_string_tab[34]
+#define __pyx_n_u_ResidualModel_hessian_cost __pyx_string_tab[35]
+#define __pyx_n_u_ResidualModel_intercept_step __pyx_string_tab[36]
+#define __pyx_n_u_ResidualModel_move __pyx_string_tab[37]
+#define __pyx_n_u_ResidualModel_objective __pyx_string_tab[38]
+#define __pyx_n_u_T __pyx_string_tab[39]
+#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[40]
+#define __pyx_n_u_annotate __pyx_string_tab[41]
+#define __pyx_n_u_class_getitem __pyx_string_tab[42]
+#define __pyx_n_u_dict __pyx_string_tab[43]
+#define __pyx_n_u_func __pyx_string_tab[44]
+#define __pyx_n_u_getstate __pyx_string_tab[45]
+#define __pyx_n_u_main __pyx_string_tab[46]
+#define __pyx_n_u_module __pyx_string_tab[47]
+#define __pyx_n_u_name __pyx_string_tab[48]
+#define __pyx_n_u_new __pyx_string_tab[49]
+#define __pyx_n_u_pyx_checksum __pyx_string_tab[50]
+#define __pyx_n_u_pyx_result __pyx_string_tab[51]
+#define __pyx_n_u_pyx_state __pyx_string_tab[52]
+#define __pyx_n_u_pyx_type __pyx_string_tab[53]
+#define __pyx_n_u_pyx_unpickle_GramModel __pyx_string_tab[54]
 #define __pyx_n_u_pyx_unpickle_ResidualModel __pyx_string_tab[55]
 #define __pyx_n_u_qualname __pyx_string_tab[56]
 #define __pyx_n_u_reduce __pyx_string_tab[57]
@@ -3507,132 +3429,138 @@ static __pyx_mstatetype * const __pyx_mstate_global = &__pyx_mstate_global_stati
 #define __pyx_n_u_dict_2 __pyx_string_tab[64]
 #define __pyx_n_u_is_coroutine __pyx_string_tab[65]
 #define __pyx_n_u_a __pyx_string_tab[66]
-#define __pyx_n_u_abs __pyx_string_tab[67]
-#define __pyx_n_u_active __pyx_string_tab[68]
-#define __pyx_n_u_ascontiguousarray __pyx_string_tab[69]
-#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[70]
-#define __pyx_n_u_b __pyx_string_tab[71]
-#define __pyx_n_u_c __pyx_string_tab[72]
-#define __pyx_n_u_centre __pyx_string_tab[73]
-#define __pyx_n_u_change __pyx_string_tab[74]
-#define __pyx_n_u_changed __pyx_string_tab[75]
-#define __pyx_n_u_cline_in_traceback __pyx_string_tab[76]
-#define __pyx_n_u_coefficients __pyx_string_tab[77]
-#define __pyx_n_u_column_of __pyx_string_tab[78]
-#define __pyx_n_u_columns __pyx_string_tab[79]
-#define __pyx_n_u_combine __pyx_string_tab[80]
-#define __pyx_n_u_copy __pyx_string_tab[81]
-#define __pyx_n_u_count __pyx_string_tab[82]
-#define __pyx_n_u_count_nonzero __pyx_string_tab[83]
-#define __pyx_n_u_ctypes __pyx_string_tab[84]
-#define __pyx_n_u_curvature __pyx_string_tab[85]
-#define __pyx_n_u_data __pyx_string_tab[86]
-#define __pyx_n_u_descend __pyx_string_tab[87]
-#define __pyx_n_u_diagonal __pyx_string_tab[88]
-#define __pyx_n_u_down __pyx_string_tab[89]
-#define __pyx_n_u_dtype __pyx_string_tab[90]
-#define __pyx_n_u_empty __pyx_string_tab[91]
-#define __pyx_n_u_empty_like __pyx_string_tab[92]
-#define __pyx_n_u_factor __pyx_string_tab[93]
-#define __pyx_n_u_fastloss__descent __pyx_string_tab[94]
-#define __pyx_n_u_flatnonzero __pyx_string_tab[95]
-#define __pyx_n_u_float64 __pyx_string_tab[96]
-#define __pyx_n_u_gradient __pyx_string_tab[97]
-#define __pyx_n_u_gram __pyx_string_tab[98]
-#define __pyx_n_u_hessian __pyx_string_tab[99]
-#define __pyx_n_u_i __pyx_string_tab[100]
-#define __pyx_n_u_indices __pyx_string_tab[101]
-#define __pyx_n_u_int32 __pyx_string_tab[102]
-#define __pyx_n_u_int64 __pyx_string_tab[103]
-#define __pyx_n_u_intercept __pyx_string_tab[104]
-#define __pyx_n_u_inverse __pyx_string_tab[105]
-#define __pyx_n_u_items __pyx_string_tab[106]
-#define __pyx_n_u_ix __pyx_string_tab[107]
-#define __pyx_n_u_j __pyx_string_tab[108]
-#define __pyx_n_u_k __pyx_string_tab[109]
-#define __pyx_n_u_kept __pyx_string_tab[110]
-#define __pyx_n_u_largest __pyx_string_tab[111]
-#define __pyx_n_u_m __pyx_string_tab[112]
-#define __pyx_n_u_maximum __pyx_string_tab[113]
-#define __pyx_n_u_move __pyx_string_tab[114]
-#define __pyx_n_u_moved __pyx_string_tab[115]
-#define __pyx_n_u_n __pyx_string_tab[116]
-#define __pyx_n_u_n_threads __pyx_string_tab[117]
-#define __pyx_n_u_new_2 __pyx_string_tab[118]
-#define __pyx_n_u_np __pyx_string_tab[119]
-#define __pyx_n_u_numpy __pyx_string_tab[120]
-#define __pyx_n_u_objective __pyx_string_tab[121]
-#define __pyx_n_u_out __pyx_string_tab[122]
-#define __pyx_n_u_outer __pyx_string_tab[123]
-#define __pyx_n_u_part __pyx_string_tab[124]
-#define __pyx_n_u_penalty __pyx_string_tab[125]
-#define __pyx_n_u_pop __pyx_string_tab[126]
-#define __pyx_n_u_q __pyx_string_tab[127]
-#define __pyx_n_u_result __pyx_string_tab[128]
-#define __pyx_n_u_ridge __pyx_string_tab[129]
-#define __pyx_n_u_row __pyx_string_tab[130]
-#define __pyx_n_u_rows __pyx_string_tab[131]
-#define __pyx_n_u_scaled __pyx_string_tab[132]
-#define __pyx_n_u_scratch __pyx_string_tab[133]
-#define __pyx_n_u_selected __pyx_string_tab[134]
-#define __pyx_n_u_self __pyx_string_tab[135]
-#define __pyx_n_u_setdefault __pyx_string_tab[136]
-#define __pyx_n_u_shape __pyx_string_tab[137]
-#define __pyx_n_u_size __pyx_string_tab[138]
-#define __pyx_n_u_slope __pyx_string_tab[139]
-#define __pyx_n_u_squares __pyx_string_tab[140]
-#define __pyx_n_u_starts __pyx_string_tab[141]
-#define __pyx_n_u_state __pyx_string_tab[142]
-#define __pyx_n_u_sum __pyx_string_tab[143]
-#define __pyx_n_u_sweep __pyx_string_tab[144]
-#define __pyx_n_u_sweeps __pyx_string_tab[145]
-#define __pyx_n_u_t __pyx_string_tab[146]
-#define __pyx_n_u_take __pyx_string_tab[147]
-#define __pyx_n_u_threads __pyx_string_tab[148]
-#define __pyx_n_u_transposed_product __pyx_string_tab[149]
-#define __pyx_n_u_up __pyx_string_tab[150]
-#define __pyx_n_u_update __pyx_string_tab[151]
-#define __pyx_n_u_use_setstate __pyx_string_tab[152]
-#define __pyx_n_u_v __pyx_string_tab[153]
-#define __pyx_n_u_values __pyx_string_tab[154]
-#define __pyx_n_u_where __pyx_string_tab[155]
-#define __pyx_n_u_x __pyx_string_tab[156]
-#define __pyx_n_u_zeros __pyx_string_tab[157]
-#define __pyx_kp_b_fastloss_Table_const_void_int_Py __pyx_string_tab[158]
-#define __pyx_kp_b_iso88591_Q __pyx_string_tab[159]
-#define __pyx_kp_b_iso88591_QfA __pyx_string_tab[160]
-#define __pyx_kp_b_iso88591_q_a __pyx_string_tab[161]
-#define __pyx_kp_b_iso88591_1F __pyx_string_tab[162]
-#define __pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1 __pyx_string_tab[163]
-#define __pyx_kp_b_iso88591_q_0_kQR_9HAQ_7_1L_a_1 __pyx_string_tab[164]
-#define __pyx_kp_b_iso88591_q_0_kQR_7_q0_a_1 __pyx_string_tab[165]
-#define __pyx_kp_b_iso88591_T_Zt_t9D_RVV_bbc_q_l_vWE_Q_q_t3 __pyx_string_tab[166]
-#define __pyx_kp_b_iso88591_WD_A_q_l_vWE_Q_q_t6_S_G7_s_dRYY __pyx_string_tab[167]
-#define __pyx_kp_b_iso88591_Yd_d_4z_QUU_aakkoozz_G_G_K_K_W __pyx_string_tab[168]
-#define __pyx_kp_b_iso88591_A_BfA_Cr_Q_IV1_HHAWD_IU_4xr __pyx_string_tab[169]
-#define __pyx_kp_b_iso88591_A_BfA_Cr_Q_L_HF_a_3aq_E_2T __pyx_string_tab[170]
-#define __pyx_kp_b_iso88591_A_D_q_t85_2RvQc_2T __pyx_string_tab[171]
-#define __pyx_kp_b_iso88591_A_t7_2T_A __pyx_string_tab[172]
-#define __pyx_kp_b_iso88591_A_wat3a_e1Kt6 __pyx_string_tab[173]
-#define __pyx_kp_b_iso88591_A_Cr_Q_D_2T_G2V2T_5_Zr_PRRVVXXZZ __pyx_string_tab[174]
-#define __pyx_kp_b_iso88591_A_Cr_Q_t3fCt7_D_2T_a __pyx_string_tab[175]
-#define __pyx_kp_b_iso88591_A_G2T_AT_A_hd_k_4xr_Q __pyx_string_tab[176]
-#define __pyx_kp_b_iso88591_A_6_a_7_1_waq_Yb_TU_82Q_1D_00WWX __pyx_string_tab[177]
-#define __pyx_kp_b_iso88591_A_6_a_7_1_U_4q_D_vS_D_d_JVZZaahh __pyx_string_tab[178]
-#define __pyx_kp_b_iso88591_A_Q_q_A_WAT_wat1_q_HA_ha_7_4xq_C __pyx_string_tab[179]
-#define __pyx_kp_b_iso88591_A_S_4whc_4uD_V2T_Q_4s_A_6_7_B_6 __pyx_string_tab[180]
-#define __pyx_kp_b_iso88591_A_G1A_at1_7_1_t7_Q_E_at1_U_4q_1B __pyx_string_tab[181]
-#define __pyx_kp_b_iso88591_A_7_1_U_4q_q_3a_q_Yc_Qd __pyx_string_tab[182]
-#define __pyx_kp_b_iso88591_A_Q_Q_7_4q_wat1_q_HA_ha_7_4xq_G1 __pyx_string_tab[183]
-#define __pyx_kp_b_iso88591_t1 __pyx_string_tab[184]
+#define __pyx_n_u_active __pyx_string_tab[67]
+#define __pyx_n_u_add __pyx_string_tab[68]
+#define __pyx_n_u_any __pyx_string_tab[69]
+#define __pyx_n_u_arange __pyx_string_tab[70]
+#define __pyx_n_u_ascontiguousarray __pyx_string_tab[71]
+#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[72]
+#define __pyx_n_u_at __pyx_string_tab[73]
+#define __pyx_n_u_b __pyx_string_tab[74]
+#define __pyx_n_u_c __pyx_string_tab[75]
+#define __pyx_n_u_centre __pyx_string_tab[76]
+#define __pyx_n_u_change __pyx_string_tab[77]
+#define __pyx_n_u_changed __pyx_string_tab[78]
+#define __pyx_n_u_cline_in_traceback __pyx_string_tab[79]
+#define __pyx_n_u_coefficients __pyx_string_tab[80]
+#define __pyx_n_u_column_of __pyx_string_tab[81]
+#define __pyx_n_u_columns __pyx_string_tab[82]
+#define __pyx_n_u_combine __pyx_string_tab[83]
+#define __pyx_n_u_copy __pyx_string_tab[84]
+#define __pyx_n_u_count __pyx_string_tab[85]
+#define __pyx_n_u_count_nonzero __pyx_string_tab[86]
+#define __pyx_n_u_ctypes __pyx_string_tab[87]
+#define __pyx_n_u_curvature __pyx_string_tab[88]
+#define __pyx_n_u_data __pyx_string_tab[89]
+#define __pyx_n_u_descend __pyx_string_tab[90]
+#define __pyx_n_u_diagonal __pyx_string_tab[91]
+#define __pyx_n_u_diff __pyx_string_tab[92]
+#define __pyx_n_u_down __pyx_string_tab[93]
+#define __pyx_n_u_dtype __pyx_string_tab[94]
+#define __pyx_n_u_empty __pyx_string_tab[95]
+#define __pyx_n_u_empty_like __pyx_string_tab[96]
+#define __pyx_n_u_factor __pyx_string_tab[97]
+#define __pyx_n_u_fastloss__descent __pyx_string_tab[98]
+#define __pyx_n_u_flatnonzero __pyx_string_tab[99]
+#define __pyx_n_u_gradient __pyx_string_tab[100]
+#define __pyx_n_u_gram __pyx_string_tab[101]
+#define __pyx_n_u_hessian __pyx_string_tab[102]
+#define __pyx_n_u_hessian_cost __pyx_string_tab[103]
+#define __pyx_n_u_i __pyx_string_tab[104]
+#define __pyx_n_u_indices __pyx_string_tab[105]
+#define __pyx_n_u_int32 __pyx_string_tab[106]
+#define __pyx_n_u_int64 __pyx_string_tab[107]
+#define __pyx_n_u_intercept __pyx_string_tab[108]
+#define __pyx_n_u_intercept_step __pyx_string_tab[109]
+#define __pyx_n_u_inverse __pyx_string_tab[110]
+#define __pyx_n_u_items __pyx_string_tab[111]
+#define __pyx_n_u_ix __pyx_string_tab[112]
+#define __pyx_n_u_j __pyx_string_tab[113]
+#define __pyx_n_u_k __pyx_string_tab[114]
+#define __pyx_n_u_kept __pyx_string_tab[115]
+#define __pyx_n_u_largest __pyx_string_tab[116]
+#define __pyx_n_u_m __pyx_string_tab[117]
+#define __pyx_n_u_maximum __pyx_string_tab[118]
+#define __pyx_n_u_move __pyx_string_tab[119]
+#define __pyx_n_u_moved __pyx_string_tab[120]
+#define __pyx_n_u_n __pyx_string_tab[121]
+#define __pyx_n_u_n_threads __pyx_string_tab[122]
+#define __pyx_n_u_new_2 __pyx_string_tab[123]
+#define __pyx_n_u_np __pyx_string_tab[124]
+#define __pyx_n_u_numpy __pyx_string_tab[125]
+#define __pyx_n_u_objective __pyx_string_tab[126]
+#define __pyx_n_u_order __pyx_string_tab[127]
+#define __pyx_n_u_out __pyx_string_tab[128]
+#define __pyx_n_u_outer __pyx_string_tab[129]
+#define __pyx_n_u_part __pyx_string_tab[130]
+#define __pyx_n_u_penalty __pyx_string_tab[131]
+#define __pyx_n_u_pop __pyx_string_tab[132]
+#define __pyx_n_u_q __pyx_string_tab[133]
+#define __pyx_n_u_repeat __pyx_string_tab[134]
+#define __pyx_n_u_result __pyx_string_tab[135]
+#define __pyx_n_u_ridge __pyx_string_tab[136]
+#define __pyx_n_u_row __pyx_string_tab[137]
+#define __pyx_n_u_rows __pyx_string_tab[138]
+#define __pyx_n_u_scaled __pyx_string_tab[139]
+#define __pyx_n_u_scratch __pyx_string_tab[140]
+#define __pyx_n_u_selected __pyx_string_tab[141]
+#define __pyx_n_u_self __pyx_string_tab[142]
+#define __pyx_n_u_setdefault __pyx_string_tab[143]
+#define __pyx_n_u_shape __pyx_string_tab[144]
+#define __pyx_n_u_size __pyx_string_tab[145]
+#define __pyx_n_u_slope __pyx_string_tab[146]
+#define __pyx_n_u_squares __pyx_string_tab[147]
+#define __pyx_n_u_starts __pyx_string_tab[148]
+#define __pyx_n_u_state __pyx_string_tab[149]
+#define __pyx_n_u_sum __pyx_string_tab[150]
+#define __pyx_n_u_sweep __pyx_string_tab[151]
+#define __pyx_n_u_sweeps __pyx_string_tab[152]
+#define __pyx_n_u_t __pyx_string_tab[153]
+#define __pyx_n_u_threads __pyx_string_tab[154]
+#define __pyx_n_u_to_dense __pyx_string_tab[155]
+#define __pyx_n_u_transposed_product __pyx_string_tab[156]
+#define __pyx_n_u_up __pyx_string_tab[157]
+#define __pyx_n_u_update __pyx_string_tab[158]
+#define __pyx_n_u_use_setstate __pyx_string_tab[159]
+#define __pyx_n_u_v __pyx_string_tab[160]
+#define __pyx_n_u_value __pyx_string_tab[161]
+#define __pyx_n_u_values __pyx_string_tab[162]
+#define __pyx_n_u_x __pyx_string_tab[163]
+#define __pyx_n_u_zeros __pyx_string_tab[164]
+#define __pyx_kp_b_fastloss_Table_const_void_int_Py __pyx_string_tab[165]
+#define __pyx_kp_b_iso88591_Q __pyx_string_tab[166]
+#define __pyx_kp_b_iso88591_q_a __pyx_string_tab[167]
+#define __pyx_kp_b_iso88591_1F __pyx_string_tab[168]
+#define __pyx_kp_b_iso88591_q_0_kQR_9HAQ_7_1L_a_1 __pyx_string_tab[169]
+#define __pyx_kp_b_iso88591_q_0_kQR_7_q0_a_1 __pyx_string_tab[170]
+#define __pyx_kp_b_iso88591_T_Zt_t9D_RVV_bbc_q_l_vWE_Q_q_t3 __pyx_string_tab[171]
+#define __pyx_kp_b_iso88591_Yd_d_4z_QUU_aakkoozz_G_G_K_K_W __pyx_string_tab[172]
+#define __pyx_kp_b_iso88591_A_4xs_4q_6_4t4uF_c_4z_7_2WAT_b_Q __pyx_string_tab[173]
+#define __pyx_kp_b_iso88591_A_BfA_Cr_Q_IV1_HHAWD_IU_4xr __pyx_string_tab[174]
+#define __pyx_kp_b_iso88591_A_BfA_Cr_Q_L_HF_a_3aq_E_2T __pyx_string_tab[175]
+#define __pyx_kp_b_iso88591_A_r_hb_A __pyx_string_tab[176]
+#define __pyx_kp_b_iso88591_A_t7_2T_A __pyx_string_tab[177]
+#define __pyx_kp_b_iso88591_A_t85_D_q_1D_BfAS_D_q __pyx_string_tab[178]
+#define __pyx_kp_b_iso88591_A_vRvS __pyx_string_tab[179]
+#define __pyx_kp_b_iso88591_A_Cr_Q_D_2T_G2V2T_5_Zr_PRRVVXXZZ __pyx_string_tab[180]
+#define __pyx_kp_b_iso88591_A_Cr_Q_t3fCt7_D_2T_qPTTU __pyx_string_tab[181]
+#define __pyx_kp_b_iso88591_A_G2T_AT_A_hd_k_4xr_Q __pyx_string_tab[182]
+#define __pyx_kp_b_iso88591_A_6_a_7_1_waq_Yb_TU_82Q_1D_00WWX __pyx_string_tab[183]
+#define __pyx_kp_b_iso88591_A_6_a_7_1_U_4q_D_vS_D_d_JVZZaahh __pyx_string_tab[184]
+#define __pyx_kp_b_iso88591_A_Q_q_A_WAT_wat1_q_HA_ha_7_4xq_C __pyx_string_tab[185]
+#define __pyx_kp_b_iso88591_A_D_6_DPXXY_vRuD_d_Zq __pyx_string_tab[186]
+#define __pyx_kp_b_iso88591_A_S_4whc_4uD_V2T_Q_4s_A_6_7_B_6 __pyx_string_tab[187]
+#define __pyx_kp_b_iso88591_A_G1A_at1_7_1_t7_Q_E_at1_U_4q_1B __pyx_string_tab[188]
+#define __pyx_kp_b_iso88591_A_7_1_U_4q_q_3a_q_Yc_Qd __pyx_string_tab[189]
+#define __pyx_kp_b_iso88591_A_Q_Q_7_4q_wat1_q_HA_ha_7_4xq_G1 __pyx_string_tab[190]
+#define __pyx_kp_b_iso88591_t1 __pyx_string_tab[191]
 #define __pyx_float_0_5 __pyx_number_tab[0]
 #define __pyx_float_1eneg_12 __pyx_number_tab[1]
 #define __pyx_int_0 __pyx_number_tab[2]
 #define __pyx_int_1 __pyx_number_tab[3]
 #define __pyx_int_2 __pyx_number_tab[4]
 #define __pyx_int_191605248 __pyx_number_tab[5]
-#define __pyx_int_198183606 __pyx_number_tab[6]
-#define __pyx_int_225063649 __pyx_number_tab[7]
+#define __pyx_int_225063649 __pyx_number_tab[6]
 /* #### Code section: module_state_clear ### */
 #if CYTHON_USE_MODULE_STATE
 static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
@@ -3649,8 +3577,6 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   #endif
   Py_CLEAR(clear_module_state->__pyx_ptype_8fastloss_8_descent_Columns);
   Py_CLEAR(clear_module_state->__pyx_type_8fastloss_8_descent_Columns);
-  Py_CLEAR(clear_module_state->__pyx_ptype_8fastloss_8_descent_Penalty);
-  Py_CLEAR(clear_module_state->__pyx_type_8fastloss_8_descent_Penalty);
   Py_CLEAR(clear_module_state->__pyx_ptype_8fastloss_8_descent_ResidualModel);
   Py_CLEAR(clear_module_state->__pyx_type_8fastloss_8_descent_ResidualModel);
   Py_CLEAR(clear_module_state->__pyx_ptype_8fastloss_8_descent_GramModel);
@@ -3659,10 +3585,10 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   Py_CLEAR(clear_module_state->__pyx_umethod_PyDict_Type_pop.method);
   Py_CLEAR(clear_module_state->__pyx_umethod_PyDict_Type_values.method);
   for (int i=0; i<1; ++i) { Py_CLEAR(clear_module_state->__pyx_slice[i]); }
-  for (int i=0; i<2; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
+  for (int i=0; i<3; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
   for (int i=0; i<27; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<185; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<8; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<192; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<7; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_clear_contents ### */
 /* CommonTypesMetaclass.module_state_clear */
 Py_CLEAR(clear_module_state->__pyx_CommonTypesMetaclassType);
@@ -3687,8 +3613,6 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   __Pyx_VISIT_CONST(traverse_module_state->__pyx_empty_unicode);
   Py_VISIT(traverse_module_state->__pyx_ptype_8fastloss_8_descent_Columns);
   Py_VISIT(traverse_module_state->__pyx_type_8fastloss_8_descent_Columns);
-  Py_VISIT(traverse_module_state->__pyx_ptype_8fastloss_8_descent_Penalty);
-  Py_VISIT(traverse_module_state->__pyx_type_8fastloss_8_descent_Penalty);
   Py_VISIT(traverse_module_state->__pyx_ptype_8fastloss_8_descent_ResidualModel);
   Py_VISIT(traverse_module_state->__pyx_type_8fastloss_8_descent_ResidualModel);
   Py_VISIT(traverse_module_state->__pyx_ptype_8fastloss_8_descent_GramModel);
@@ -3697,10 +3621,10 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   Py_VISIT(traverse_module_state->__pyx_umethod_PyDict_Type_pop.method);
   Py_VISIT(traverse_module_state->__pyx_umethod_PyDict_Type_values.method);
   for (int i=0; i<1; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_slice[i]); }
-  for (int i=0; i<2; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
+  for (int i=0; i<3; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
   for (int i=0; i<27; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<185; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<8; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<192; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<7; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_traverse_contents ### */
 /* CommonTypesMetaclass.module_state_traverse */
 Py_VISIT(traverse_module_state->__pyx_CommonTypesMetaclassType);
@@ -4940,7 +4864,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_4combine(struct __pyx_obj
  *                 if coefficients[j] != 0:
  *                     add(&self.matrix, j, coefficients[j], out)             # <<<<<<<<<<<<<<
  * 
- *     def scaled(self, rows):
+ *     def to_dense(self):
 */
             __pyx_f_8fastloss_8_descent_add((&__pyx_v_self->matrix), __pyx_v_j, (__pyx_v_coefficients[__pyx_v_j]), __pyx_v_out);
 
@@ -4999,22 +4923,364 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_4combine(struct __pyx_obj
 /* "fastloss/_descent.pyx":117
  *                     add(&self.matrix, j, coefficients[j], out)
  * 
- *     def scaled(self, rows):             # <<<<<<<<<<<<<<
- *         """The columns with each row multiplied by a number."""
- *         cdef const double *factor = doubles(rows)
+ *     def to_dense(self):             # <<<<<<<<<<<<<<
+ *         """All of them as an array of shape (n, m)."""
+ *         if self.starts is None:
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_7scaled(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_7to_dense(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Columns_6scaled, "Columns.scaled(self, rows)\n\nThe columns with each row multiplied by a number.");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Columns_7scaled = {"scaled", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_7scaled, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_6scaled};
-static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_7scaled(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Columns_6to_dense, "Columns.to_dense(self)\n\nAll of them as an array of shape (n, m).");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Columns_7to_dense = {"to_dense", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_7to_dense, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_6to_dense};
+static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_7to_dense(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("to_dense (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  if (unlikely(__pyx_nargs > 0)) { __Pyx_RaiseArgtupleInvalid("to_dense", 1, 0, 0, __pyx_nargs); return NULL; }
+  const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+  if (unlikely(__pyx_kwds_len < 0)) return NULL;
+  if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("to_dense", __pyx_kwds); return NULL;}
+  __pyx_r = __pyx_pf_8fastloss_8_descent_7Columns_6to_dense(((struct __pyx_obj_8fastloss_8_descent_Columns *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6to_dense(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self) {
+  PyObject *__pyx_v_result = NULL;
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  int __pyx_t_1;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  PyObject *__pyx_t_4 = NULL;
+  PyObject *__pyx_t_5 = NULL;
+  PyObject *__pyx_t_6 = NULL;
+  PyObject *__pyx_t_7 = NULL;
+  size_t __pyx_t_8;
+  PyObject *__pyx_t_9 = NULL;
+  PyObject *__pyx_t_10 = NULL;
+  PyObject *__pyx_t_11 = NULL;
+  PyObject *__pyx_t_12 = NULL;
+  PyObject *__pyx_t_13 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("to_dense", 0);
+
+  /* "fastloss/_descent.pyx":119
+ *     def to_dense(self):
+ *         """All of them as an array of shape (n, m)."""
+ *         if self.starts is None:             # <<<<<<<<<<<<<<
+ *             return self.data
+ *         result = np.zeros((self.n, self.m), order="F")
+*/
+  __pyx_t_1 = (__pyx_v_self->starts == Py_None);
+  if (__pyx_t_1) {
+
+
+    /* "fastloss/_descent.pyx":120
+ *         """All of them as an array of shape (n, m)."""
+ *         if self.starts is None:
+ *             return self.data             # <<<<<<<<<<<<<<
+ *         result = np.zeros((self.n, self.m), order="F")
+ *         np.add.at(result, (self.indices, np.repeat(np.arange(self.m), np.diff(self.starts))), self.data)
+*/
+    {
+      PyObject *__pyx_temp;
+      {
+        __pyx_temp = __pyx_r;
+        __Pyx_INCREF(__pyx_v_self->data);
+        __pyx_r = __pyx_v_self->data;
+      }
+      __Pyx_XDECREF(__pyx_temp);
+    }
+    goto __pyx_L0;
+
+    /* "fastloss/_descent.pyx":119
+ *     def to_dense(self):
+ *         """All of them as an array of shape (n, m)."""
+ *         if self.starts is None:             # <<<<<<<<<<<<<<
+ *             return self.data
+ *         result = np.zeros((self.n, self.m), order="F")
+*/
+  }
+
+  /* "fastloss/_descent.pyx":121
+ *         if self.starts is None:
+ *             return self.data
+ *         result = np.zeros((self.n, self.m), order="F")             # <<<<<<<<<<<<<<
+ *         np.add.at(result, (self.indices, np.repeat(np.arange(self.m), np.diff(self.starts))), self.data)
+ *         return result
+*/
+  __pyx_t_3 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 121, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_zeros); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 121, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_t_4 = __Pyx_PyLong_From_int64_t(__pyx_v_self->n); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 121, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_6 = __Pyx_PyLong_From_int64_t(__pyx_v_self->m); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 121, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_6);
+  __pyx_t_7 = PyTuple_New(2); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 121, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
+  __Pyx_GIVEREF(__pyx_t_4);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_7, 0, __pyx_t_4) != (0)) __PYX_ERR(0, 121, __pyx_L1_error);
+  __Pyx_GIVEREF(__pyx_t_6);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_7, 1, __pyx_t_6) != (0)) __PYX_ERR(0, 121, __pyx_L1_error);
+  __pyx_t_4 = 0;
+  __pyx_t_6 = 0;
+  #if CYTHON_VECTORCALL
+  #endif
+  __pyx_t_8 = 1;
+  #if CYTHON_UNPACK_METHODS
+  if (unlikely(PyMethod_Check(__pyx_t_5))) {
+    __pyx_t_3 = PyMethod_GET_SELF(__pyx_t_5);
+    assert(__pyx_t_3);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_5);
+    __Pyx_INCREF(__pyx_t_3);
+    __Pyx_INCREF(__pyx__function);
+    __Pyx_DECREF_SET(__pyx_t_5, __pyx__function);
+    __pyx_t_8 = 0;
+  }
+  #endif
+  {
+    PyObject *__pyx_callargs[3] = {__pyx_t_3, __pyx_t_7, __pyx_mstate_global->__pyx_n_u_F};
+    #if CYTHON_VECTORCALL
+    __pyx_t_6 = __pyx_mstate_global->__pyx_tuple[0];
+    if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 121, __pyx_L1_error)
+    __Pyx_INCREF(__pyx_t_6);
+    #else
+    {
+      PyObject *__pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_order};
+      __pyx_t_6 = __Pyx_MakeKwargDict(__pyx_temp, __pyx_callargs+2, 1);
+      if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 121, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_6);
+    }
+    #endif
+    __pyx_t_2 = __Pyx_Object_VectorcallKwds((PyObject*)__pyx_t_5, __pyx_callargs+__pyx_t_8, (2-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET), __pyx_t_6);
+    __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
+    __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+    #if CYTHON_VECTORCALL
+    #endif
+    __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
+    __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 121, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
+  }
+  __pyx_v_result = __pyx_t_2;
+  __pyx_t_2 = 0;
+
+  /* "fastloss/_descent.pyx":122
+ *             return self.data
+ *         result = np.zeros((self.n, self.m), order="F")
+ *         np.add.at(result, (self.indices, np.repeat(np.arange(self.m), np.diff(self.starts))), self.data)             # <<<<<<<<<<<<<<
+ *         return result
+ * 
+*/
+  __Pyx_GetModuleGlobalName(__pyx_t_6, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 122, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_6);
+  __pyx_t_7 = __Pyx_PyObject_GetAttrStr(__pyx_t_6, __pyx_mstate_global->__pyx_n_u_add); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 122, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
+  __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
+  __pyx_t_5 = __pyx_t_7;
+  __Pyx_INCREF(__pyx_t_5);
+  __pyx_t_3 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 122, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_9 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_repeat); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 122, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_9);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_t_10 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 122, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_11);
+  __pyx_t_12 = __Pyx_PyObject_GetAttrStr(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_arange); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 122, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+  __pyx_t_11 = __Pyx_PyLong_From_int64_t(__pyx_v_self->m); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 122, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_11);
+  __pyx_t_8 = 1;
+  #if CYTHON_UNPACK_METHODS
+  if (unlikely(PyMethod_Check(__pyx_t_12))) {
+    __pyx_t_10 = PyMethod_GET_SELF(__pyx_t_12);
+    assert(__pyx_t_10);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_12);
+    __Pyx_INCREF(__pyx_t_10);
+    __Pyx_INCREF(__pyx__function);
+    __Pyx_DECREF_SET(__pyx_t_12, __pyx__function);
+    __pyx_t_8 = 0;
+  }
+  #endif
+  {
+    PyObject *__pyx_callargs[2] = {__pyx_t_10, __pyx_t_11};
+    __pyx_t_4 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_12, __pyx_callargs+__pyx_t_8, (2-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_10); __pyx_t_10 = 0;
+    __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+    __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
+    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 122, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_4);
+  }
+  __pyx_t_11 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 122, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_10);
+  __pyx_t_13 = __Pyx_PyObject_GetAttrStr(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_diff); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 122, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_13);
+  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
+  __pyx_t_8 = 1;
+  #if CYTHON_UNPACK_METHODS
+  if (unlikely(PyMethod_Check(__pyx_t_13))) {
+    __pyx_t_11 = PyMethod_GET_SELF(__pyx_t_13);
+    assert(__pyx_t_11);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_13);
+    __Pyx_INCREF(__pyx_t_11);
+    __Pyx_INCREF(__pyx__function);
+    __Pyx_DECREF_SET(__pyx_t_13, __pyx__function);
+    __pyx_t_8 = 0;
+  }
+  #endif
+  {
+    PyObject *__pyx_callargs[2] = {__pyx_t_11, __pyx_v_self->starts};
+    __pyx_t_12 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_13, __pyx_callargs+__pyx_t_8, (2-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_11); __pyx_t_11 = 0;
+    __Pyx_DECREF(__pyx_t_13); __pyx_t_13 = 0;
+    if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 122, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_12);
+  }
+  __pyx_t_8 = 1;
+  #if CYTHON_UNPACK_METHODS
+  if (unlikely(PyMethod_Check(__pyx_t_9))) {
+    __pyx_t_3 = PyMethod_GET_SELF(__pyx_t_9);
+    assert(__pyx_t_3);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_9);
+    __Pyx_INCREF(__pyx_t_3);
+    __Pyx_INCREF(__pyx__function);
+    __Pyx_DECREF_SET(__pyx_t_9, __pyx__function);
+    __pyx_t_8 = 0;
+  }
+  #endif
+  {
+    PyObject *__pyx_callargs[3] = {__pyx_t_3, __pyx_t_4, __pyx_t_12};
+    __pyx_t_6 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_9, __pyx_callargs+__pyx_t_8, (3-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
+    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+    __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
+    __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
+    if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 122, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_6);
+  }
+  __pyx_t_9 = PyTuple_New(2); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 122, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_9);
+  __Pyx_INCREF(__pyx_v_self->indices);
+  __Pyx_GIVEREF(__pyx_v_self->indices);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_9, 0, __pyx_v_self->indices) != (0)) __PYX_ERR(0, 122, __pyx_L1_error);
+  __Pyx_GIVEREF(__pyx_t_6);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_9, 1, __pyx_t_6) != (0)) __PYX_ERR(0, 122, __pyx_L1_error);
+  __pyx_t_6 = 0;
+  __pyx_t_8 = 0;
+  {
+    PyObject *__pyx_callargs[4] = {__pyx_t_5, __pyx_v_result, __pyx_t_9, __pyx_v_self->data};
+    __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_at, __pyx_callargs+__pyx_t_8, (4-__pyx_t_8) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
+    __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
+    __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 122, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
+  }
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+
+  /* "fastloss/_descent.pyx":123
+ *         result = np.zeros((self.n, self.m), order="F")
+ *         np.add.at(result, (self.indices, np.repeat(np.arange(self.m), np.diff(self.starts))), self.data)
+ *         return result             # <<<<<<<<<<<<<<
+ * 
+ *     def scaled(self, rows):
+*/
+  {
+    PyObject *__pyx_temp;
+    {
+      __pyx_temp = __pyx_r;
+      __Pyx_INCREF(__pyx_v_result);
+      __pyx_r = __pyx_v_result;
+    }
+    __Pyx_XDECREF(__pyx_temp);
+  }
+  goto __pyx_L0;
+
+  /* "fastloss/_descent.pyx":117
+ *                     add(&self.matrix, j, coefficients[j], out)
+ * 
+ *     def to_dense(self):             # <<<<<<<<<<<<<<
+ *         """All of them as an array of shape (n, m)."""
+ *         if self.starts is None:
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_XDECREF(__pyx_t_3);
+  __Pyx_XDECREF(__pyx_t_4);
+  __Pyx_XDECREF(__pyx_t_5);
+  __Pyx_XDECREF(__pyx_t_6);
+  __Pyx_XDECREF(__pyx_t_7);
+  __Pyx_XDECREF(__pyx_t_9);
+  __Pyx_XDECREF(__pyx_t_10);
+  __Pyx_XDECREF(__pyx_t_11);
+  __Pyx_XDECREF(__pyx_t_12);
+  __Pyx_XDECREF(__pyx_t_13);
+  __Pyx_AddTraceback("fastloss._descent.Columns.to_dense", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XDECREF(__pyx_v_result);
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "fastloss/_descent.pyx":125
+ *         return result
+ * 
+ *     def scaled(self, rows):             # <<<<<<<<<<<<<<
+ *         """The columns with each row multiplied by a number."""
+ *         cdef const double *factor = doubles(rows)
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_9scaled(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Columns_8scaled, "Columns.scaled(self, rows)\n\nThe columns with each row multiplied by a number.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Columns_9scaled = {"scaled", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_9scaled, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_8scaled};
+static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_9scaled(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -5044,32 +5310,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_rows,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 117, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 125, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 117, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 125, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "scaled", 0) < (0)) __PYX_ERR(0, 117, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "scaled", 0) < (0)) __PYX_ERR(0, 125, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("scaled", 1, 1, 1, i); __PYX_ERR(0, 117, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("scaled", 1, 1, 1, i); __PYX_ERR(0, 125, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 117, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 125, __pyx_L3_error)
     }
     __pyx_v_rows = values[0];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("scaled", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 117, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("scaled", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 125, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -5080,7 +5346,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_7Columns_6scaled(((struct __pyx_obj_8fastloss_8_descent_Columns *)__pyx_v_self), __pyx_v_rows);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_7Columns_8scaled(((struct __pyx_obj_8fastloss_8_descent_Columns *)__pyx_v_self), __pyx_v_rows);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -5090,7 +5356,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, PyObject *__pyx_v_rows) {
+static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8scaled(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, PyObject *__pyx_v_rows) {
   double const *__pyx_v_factor;
   PyObject *__pyx_v_result = NULL;
   double *__pyx_v_out;
@@ -5116,17 +5382,17 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("scaled", 0);
 
-  /* "fastloss/_descent.pyx":119
+  /* "fastloss/_descent.pyx":127
  *     def scaled(self, rows):
  *         """The columns with each row multiplied by a number."""
  *         cdef const double *factor = doubles(rows)             # <<<<<<<<<<<<<<
  *         result = np.empty_like(self.data)
  *         cdef double *out = doubles(result)
 */
-  __pyx_t_1 = __pyx_f_8fastloss_8_descent_doubles(__pyx_v_rows); if (unlikely(__pyx_t_1 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 119, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_8fastloss_8_descent_doubles(__pyx_v_rows); if (unlikely(__pyx_t_1 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 127, __pyx_L1_error)
   __pyx_v_factor = __pyx_t_1;
 
-  /* "fastloss/_descent.pyx":120
+  /* "fastloss/_descent.pyx":128
  *         """The columns with each row multiplied by a number."""
  *         cdef const double *factor = doubles(rows)
  *         result = np.empty_like(self.data)             # <<<<<<<<<<<<<<
@@ -5134,9 +5400,9 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
  *         cdef int64_t i, j
 */
   __pyx_t_3 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 120, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 128, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_empty_like); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 120, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_empty_like); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 128, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
   __pyx_t_6 = 1;
@@ -5156,23 +5422,23 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
     __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_5, __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
     __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 120, __pyx_L1_error)
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 128, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
   }
   __pyx_v_result = __pyx_t_2;
   __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":121
+  /* "fastloss/_descent.pyx":129
  *         cdef const double *factor = doubles(rows)
  *         result = np.empty_like(self.data)
  *         cdef double *out = doubles(result)             # <<<<<<<<<<<<<<
  *         cdef int64_t i, j
  *         with nogil:
 */
-  __pyx_t_1 = __pyx_f_8fastloss_8_descent_doubles(__pyx_v_result); if (unlikely(__pyx_t_1 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 121, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_8fastloss_8_descent_doubles(__pyx_v_result); if (unlikely(__pyx_t_1 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 129, __pyx_L1_error)
   __pyx_v_out = __pyx_t_1;
 
-  /* "fastloss/_descent.pyx":123
+  /* "fastloss/_descent.pyx":131
  *         cdef double *out = doubles(result)
  *         cdef int64_t i, j
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -5185,7 +5451,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
       __Pyx_FastGIL_Remember();
       /*try:*/ {
 
-        /* "fastloss/_descent.pyx":124
+        /* "fastloss/_descent.pyx":132
  *         cdef int64_t i, j
  *         with nogil:
  *             if self.matrix.starts == NULL:             # <<<<<<<<<<<<<<
@@ -5197,7 +5463,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
         if (__pyx_t_7) {
 
 
-          /* "fastloss/_descent.pyx":125
+          /* "fastloss/_descent.pyx":133
  *         with nogil:
  *             if self.matrix.starts == NULL:
  *                 for j in range(self.m):             # <<<<<<<<<<<<<<
@@ -5211,7 +5477,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
           for (__pyx_t_10 = 0; __pyx_t_10 < __pyx_t_9; __pyx_t_10+=1) {
             __pyx_v_j = __pyx_t_10;
 
-            /* "fastloss/_descent.pyx":126
+            /* "fastloss/_descent.pyx":134
  *             if self.matrix.starts == NULL:
  *                 for j in range(self.m):
  *                     for i in range(self.n):             # <<<<<<<<<<<<<<
@@ -5225,7 +5491,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
             for (__pyx_t_13 = 0; __pyx_t_13 < __pyx_t_12; __pyx_t_13+=1) {
               __pyx_v_i = __pyx_t_13;
 
-              /* "fastloss/_descent.pyx":127
+              /* "fastloss/_descent.pyx":135
  *                 for j in range(self.m):
  *                     for i in range(self.n):
  *                         out[j * self.n + i] = factor[i] * self.matrix.data[j * self.n + i]             # <<<<<<<<<<<<<<
@@ -5238,7 +5504,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
           }
 
 
-          /* "fastloss/_descent.pyx":124
+          /* "fastloss/_descent.pyx":132
  *         cdef int64_t i, j
  *         with nogil:
  *             if self.matrix.starts == NULL:             # <<<<<<<<<<<<<<
@@ -5248,7 +5514,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
           goto __pyx_L6;
         }
 
-        /* "fastloss/_descent.pyx":129
+        /* "fastloss/_descent.pyx":137
  *                         out[j * self.n + i] = factor[i] * self.matrix.data[j * self.n + i]
  *             else:
  *                 for i in range(self.numbers):             # <<<<<<<<<<<<<<
@@ -5263,7 +5529,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
           for (__pyx_t_10 = 0; __pyx_t_10 < __pyx_t_9; __pyx_t_10+=1) {
             __pyx_v_i = __pyx_t_10;
 
-            /* "fastloss/_descent.pyx":130
+            /* "fastloss/_descent.pyx":138
  *             else:
  *                 for i in range(self.numbers):
  *                     out[i] = factor[self.matrix.indices[i]] * self.matrix.data[i]             # <<<<<<<<<<<<<<
@@ -5277,7 +5543,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
         __pyx_L6:;
       }
 
-      /* "fastloss/_descent.pyx":123
+      /* "fastloss/_descent.pyx":131
  *         cdef double *out = doubles(result)
  *         cdef int64_t i, j
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -5294,7 +5560,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
       }
   }
 
-  /* "fastloss/_descent.pyx":131
+  /* "fastloss/_descent.pyx":139
  *                 for i in range(self.numbers):
  *                     out[i] = factor[self.matrix.indices[i]] * self.matrix.data[i]
  *         return Columns(result, self.indices, self.starts, self.n)             # <<<<<<<<<<<<<<
@@ -5302,7 +5568,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
  *     def squares(self):
 */
   __pyx_t_5 = NULL;
-  __pyx_t_3 = __Pyx_PyLong_From_int64_t(__pyx_v_self->n); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 131, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyLong_From_int64_t(__pyx_v_self->n); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 139, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __pyx_t_6 = 1;
   {
@@ -5310,7 +5576,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
     __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Columns, __pyx_callargs+__pyx_t_6, (5-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 131, __pyx_L1_error)
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 139, __pyx_L1_error)
     __Pyx_GOTREF((PyObject *)__pyx_t_2);
   }
   {
@@ -5324,8 +5590,8 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
   __pyx_t_2 = 0;
   goto __pyx_L0;
 
-  /* "fastloss/_descent.pyx":117
- *                     add(&self.matrix, j, coefficients[j], out)
+  /* "fastloss/_descent.pyx":125
+ *         return result
  * 
  *     def scaled(self, rows):             # <<<<<<<<<<<<<<
  *         """The columns with each row multiplied by a number."""
@@ -5351,7 +5617,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":133
+/* "fastloss/_descent.pyx":141
  *         return Columns(result, self.indices, self.starts, self.n)
  * 
  *     def squares(self):             # <<<<<<<<<<<<<<
@@ -5360,16 +5626,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_6scaled(struct __pyx_obj_
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_9squares(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_11squares(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Columns_8squares, "Columns.squares(self)\n\nThe sum of squares of each column.");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Columns_9squares = {"squares", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_9squares, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_8squares};
-static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_9squares(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Columns_10squares, "Columns.squares(self)\n\nThe sum of squares of each column.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Columns_11squares = {"squares", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_11squares, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_10squares};
+static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_11squares(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -5395,14 +5661,14 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("squares", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8fastloss_8_descent_7Columns_8squares(((struct __pyx_obj_8fastloss_8_descent_Columns *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8fastloss_8_descent_7Columns_10squares(((struct __pyx_obj_8fastloss_8_descent_Columns *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self) {
+static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10squares(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self) {
   PyObject *__pyx_v_result = NULL;
   double *__pyx_v_out;
   double const *__pyx_v_x;
@@ -5430,7 +5696,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("squares", 0);
 
-  /* "fastloss/_descent.pyx":135
+  /* "fastloss/_descent.pyx":143
  *     def squares(self):
  *         """The sum of squares of each column."""
  *         result = np.empty(self.m)             # <<<<<<<<<<<<<<
@@ -5438,12 +5704,12 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
  *         cdef const double *x
 */
   __pyx_t_2 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 135, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 143, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_empty); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 135, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_empty); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 143, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __pyx_t_3 = __Pyx_PyLong_From_int64_t(__pyx_v_self->m); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 135, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyLong_From_int64_t(__pyx_v_self->m); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 143, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __pyx_t_5 = 1;
   #if CYTHON_UNPACK_METHODS
@@ -5463,23 +5729,23 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 135, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 143, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
   __pyx_v_result = __pyx_t_1;
   __pyx_t_1 = 0;
 
-  /* "fastloss/_descent.pyx":136
+  /* "fastloss/_descent.pyx":144
  *         """The sum of squares of each column."""
  *         result = np.empty(self.m)
  *         cdef double *out = doubles(result)             # <<<<<<<<<<<<<<
  *         cdef const double *x
  *         cdef int64_t i, j, count
 */
-  __pyx_t_6 = __pyx_f_8fastloss_8_descent_doubles(__pyx_v_result); if (unlikely(__pyx_t_6 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 136, __pyx_L1_error)
+  __pyx_t_6 = __pyx_f_8fastloss_8_descent_doubles(__pyx_v_result); if (unlikely(__pyx_t_6 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 144, __pyx_L1_error)
   __pyx_v_out = __pyx_t_6;
 
-  /* "fastloss/_descent.pyx":140
+  /* "fastloss/_descent.pyx":148
  *         cdef int64_t i, j, count
  *         cdef double sum
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -5492,7 +5758,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
       __Pyx_FastGIL_Remember();
       /*try:*/ {
 
-        /* "fastloss/_descent.pyx":141
+        /* "fastloss/_descent.pyx":149
  *         cdef double sum
  *         with nogil:
  *             for j in range(self.m):             # <<<<<<<<<<<<<<
@@ -5506,7 +5772,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
         for (__pyx_t_9 = 0; __pyx_t_9 < __pyx_t_8; __pyx_t_9+=1) {
           __pyx_v_j = __pyx_t_9;
 
-          /* "fastloss/_descent.pyx":142
+          /* "fastloss/_descent.pyx":150
  *         with nogil:
  *             for j in range(self.m):
  *                 x = self.matrix.data + (j * self.n if self.matrix.starts == NULL else self.matrix.starts[j])             # <<<<<<<<<<<<<<
@@ -5526,7 +5792,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
           __pyx_v_x = (__pyx_v_self->matrix.data + __pyx_t_10);
 
 
-          /* "fastloss/_descent.pyx":143
+          /* "fastloss/_descent.pyx":151
  *             for j in range(self.m):
  *                 x = self.matrix.data + (j * self.n if self.matrix.starts == NULL else self.matrix.starts[j])
  *                 if self.matrix.starts == NULL:             # <<<<<<<<<<<<<<
@@ -5538,7 +5804,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
           if (__pyx_t_11) {
 
 
-            /* "fastloss/_descent.pyx":144
+            /* "fastloss/_descent.pyx":152
  *                 x = self.matrix.data + (j * self.n if self.matrix.starts == NULL else self.matrix.starts[j])
  *                 if self.matrix.starts == NULL:
  *                     out[j] = table().dot(self.n, x, x)             # <<<<<<<<<<<<<<
@@ -5547,7 +5813,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
 */
             (__pyx_v_out[__pyx_v_j]) = __pyx_f_8fastloss_8_runtime_table()->dot(__pyx_v_self->n, __pyx_v_x, __pyx_v_x);
 
-            /* "fastloss/_descent.pyx":143
+            /* "fastloss/_descent.pyx":151
  *             for j in range(self.m):
  *                 x = self.matrix.data + (j * self.n if self.matrix.starts == NULL else self.matrix.starts[j])
  *                 if self.matrix.starts == NULL:             # <<<<<<<<<<<<<<
@@ -5557,7 +5823,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
             goto __pyx_L8;
           }
 
-          /* "fastloss/_descent.pyx":146
+          /* "fastloss/_descent.pyx":154
  *                     out[j] = table().dot(self.n, x, x)
  *                 else:
  *                     count = self.matrix.starts[j + 1] - self.matrix.starts[j]             # <<<<<<<<<<<<<<
@@ -5567,7 +5833,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
           /*else*/ {
             __pyx_v_count = ((__pyx_v_self->matrix.starts[(__pyx_v_j + 1)]) - (__pyx_v_self->matrix.starts[__pyx_v_j]));
 
-            /* "fastloss/_descent.pyx":147
+            /* "fastloss/_descent.pyx":155
  *                 else:
  *                     count = self.matrix.starts[j + 1] - self.matrix.starts[j]
  *                     sum = 0             # <<<<<<<<<<<<<<
@@ -5576,7 +5842,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
 */
             __pyx_v_sum = 0.0;
 
-            /* "fastloss/_descent.pyx":148
+            /* "fastloss/_descent.pyx":156
  *                     count = self.matrix.starts[j + 1] - self.matrix.starts[j]
  *                     sum = 0
  *                     for i in range(count):             # <<<<<<<<<<<<<<
@@ -5590,7 +5856,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
             for (__pyx_t_13 = 0; __pyx_t_13 < __pyx_t_12; __pyx_t_13+=1) {
               __pyx_v_i = __pyx_t_13;
 
-              /* "fastloss/_descent.pyx":149
+              /* "fastloss/_descent.pyx":157
  *                     sum = 0
  *                     for i in range(count):
  *                         sum += x[i] * x[i]             # <<<<<<<<<<<<<<
@@ -5601,7 +5867,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
             }
 
 
-            /* "fastloss/_descent.pyx":150
+            /* "fastloss/_descent.pyx":158
  *                     for i in range(count):
  *                         sum += x[i] * x[i]
  *                     out[j] = sum             # <<<<<<<<<<<<<<
@@ -5615,7 +5881,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
 
       }
 
-      /* "fastloss/_descent.pyx":140
+      /* "fastloss/_descent.pyx":148
  *         cdef int64_t i, j, count
  *         cdef double sum
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -5632,7 +5898,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
       }
   }
 
-  /* "fastloss/_descent.pyx":151
+  /* "fastloss/_descent.pyx":159
  *                         sum += x[i] * x[i]
  *                     out[j] = sum
  *         return result             # <<<<<<<<<<<<<<
@@ -5650,7 +5916,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
   }
   goto __pyx_L0;
 
-  /* "fastloss/_descent.pyx":133
+  /* "fastloss/_descent.pyx":141
  *         return Columns(result, self.indices, self.starts, self.n)
  * 
  *     def squares(self):             # <<<<<<<<<<<<<<
@@ -5679,7 +5945,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":153
+/* "fastloss/_descent.pyx":161
  *         return result
  * 
  *     def gram(self, selected):             # <<<<<<<<<<<<<<
@@ -5688,16 +5954,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_8squares(struct __pyx_obj
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_11gram(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_13gram(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Columns_10gram, "Columns.gram(self, selected)\n\nC_s\047 C_s over the columns that are selected (indices, increasing).");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Columns_11gram = {"gram", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_11gram, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_10gram};
-static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_11gram(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Columns_12gram, "Columns.gram(self, selected)\n\nC_s\047 C_s over the columns that are selected (indices, increasing).");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Columns_13gram = {"gram", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_13gram, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_12gram};
+static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_13gram(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -5727,32 +5993,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_selected,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 153, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 161, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 153, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 161, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "gram", 0) < (0)) __PYX_ERR(0, 153, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "gram", 0) < (0)) __PYX_ERR(0, 161, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("gram", 1, 1, 1, i); __PYX_ERR(0, 153, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("gram", 1, 1, 1, i); __PYX_ERR(0, 161, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 153, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 161, __pyx_L3_error)
     }
     __pyx_v_selected = values[0];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("gram", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 153, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("gram", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 161, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -5763,7 +6029,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_7Columns_10gram(((struct __pyx_obj_8fastloss_8_descent_Columns *)__pyx_v_self), __pyx_v_selected);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_7Columns_12gram(((struct __pyx_obj_8fastloss_8_descent_Columns *)__pyx_v_self), __pyx_v_selected);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -5773,7 +6039,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, PyObject *__pyx_v_selected) {
+static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_12gram(struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, PyObject *__pyx_v_selected) {
   int64_t __pyx_v_count;
   PyObject *__pyx_v_part = NULL;
   PyObject *__pyx_v_result = NULL;
@@ -5809,17 +6075,17 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("gram", 0);
 
-  /* "fastloss/_descent.pyx":155
+  /* "fastloss/_descent.pyx":163
  *     def gram(self, selected):
  *         """C_s' C_s over the columns that are selected (indices, increasing)."""
  *         cdef int64_t count = len(selected)             # <<<<<<<<<<<<<<
  *         if self.matrix.starts == NULL:
  *             part = self.data[:, selected] if count < self.m else self.data
 */
-  __pyx_t_1 = PyObject_Length(__pyx_v_selected); if (unlikely(__pyx_t_1 == ((Py_ssize_t)-1))) __PYX_ERR(0, 155, __pyx_L1_error)
+  __pyx_t_1 = PyObject_Length(__pyx_v_selected); if (unlikely(__pyx_t_1 == ((Py_ssize_t)-1))) __PYX_ERR(0, 163, __pyx_L1_error)
   __pyx_v_count = __pyx_t_1;
 
-  /* "fastloss/_descent.pyx":156
+  /* "fastloss/_descent.pyx":164
  *         """C_s' C_s over the columns that are selected (indices, increasing)."""
  *         cdef int64_t count = len(selected)
  *         if self.matrix.starts == NULL:             # <<<<<<<<<<<<<<
@@ -5831,7 +6097,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
   if (__pyx_t_2) {
 
 
-    /* "fastloss/_descent.pyx":157
+    /* "fastloss/_descent.pyx":165
  *         cdef int64_t count = len(selected)
  *         if self.matrix.starts == NULL:
  *             part = self.data[:, selected] if count < self.m else self.data             # <<<<<<<<<<<<<<
@@ -5841,15 +6107,15 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
     __pyx_t_2 = (__pyx_v_count < __pyx_v_self->m);
 
     if (__pyx_t_2) {
-      __pyx_t_4 = PyTuple_New(2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 157, __pyx_L1_error)
+      __pyx_t_4 = PyTuple_New(2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 165, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_4);
       __Pyx_INCREF(__pyx_mstate_global->__pyx_slice[0]);
       __Pyx_GIVEREF(__pyx_mstate_global->__pyx_slice[0]);
-      if (__Pyx_PyTuple_SET_ITEM(__pyx_t_4, 0, __pyx_mstate_global->__pyx_slice[0]) != (0)) __PYX_ERR(0, 157, __pyx_L1_error);
+      if (__Pyx_PyTuple_SET_ITEM(__pyx_t_4, 0, __pyx_mstate_global->__pyx_slice[0]) != (0)) __PYX_ERR(0, 165, __pyx_L1_error);
       __Pyx_INCREF(__pyx_v_selected);
       __Pyx_GIVEREF(__pyx_v_selected);
-      if (__Pyx_PyTuple_SET_ITEM(__pyx_t_4, 1, __pyx_v_selected) != (0)) __PYX_ERR(0, 157, __pyx_L1_error);
-      __pyx_t_5 = __Pyx_PyObject_GetItem(__pyx_v_self->data, __pyx_t_4); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 157, __pyx_L1_error)
+      if (__Pyx_PyTuple_SET_ITEM(__pyx_t_4, 1, __pyx_v_selected) != (0)) __PYX_ERR(0, 165, __pyx_L1_error);
+      __pyx_t_5 = __Pyx_PyObject_GetItem(__pyx_v_self->data, __pyx_t_4); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 165, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_5);
       __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
       __pyx_t_3 = __pyx_t_5;
@@ -5862,16 +6128,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
     __pyx_v_part = __pyx_t_3;
     __pyx_t_3 = 0;
 
-    /* "fastloss/_descent.pyx":158
+    /* "fastloss/_descent.pyx":166
  *         if self.matrix.starts == NULL:
  *             part = self.data[:, selected] if count < self.m else self.data
  *             return part.T @ part             # <<<<<<<<<<<<<<
  *         result = np.zeros((count, count))
  *         column_of = np.ascontiguousarray(selected, dtype=np.int64)
 */
-    __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_v_part, __pyx_mstate_global->__pyx_n_u_T); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 158, __pyx_L1_error)
+    __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_v_part, __pyx_mstate_global->__pyx_n_u_T); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 166, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
-    __pyx_t_5 = __Pyx_PyNumber_MatrixMultiply(__pyx_t_3, __pyx_v_part); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 158, __pyx_L1_error)
+    __pyx_t_5 = __Pyx_PyNumber_MatrixMultiply(__pyx_t_3, __pyx_v_part); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 166, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
     {
@@ -5885,7 +6151,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
     __pyx_t_5 = 0;
     goto __pyx_L0;
 
-    /* "fastloss/_descent.pyx":156
+    /* "fastloss/_descent.pyx":164
  *         """C_s' C_s over the columns that are selected (indices, increasing)."""
  *         cdef int64_t count = len(selected)
  *         if self.matrix.starts == NULL:             # <<<<<<<<<<<<<<
@@ -5894,7 +6160,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
 */
   }
 
-  /* "fastloss/_descent.pyx":159
+  /* "fastloss/_descent.pyx":167
  *             part = self.data[:, selected] if count < self.m else self.data
  *             return part.T @ part
  *         result = np.zeros((count, count))             # <<<<<<<<<<<<<<
@@ -5902,21 +6168,21 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
  *         cdef double *out = doubles(result)
 */
   __pyx_t_3 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 159, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 167, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_6 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_zeros); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 159, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_zeros); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 167, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-  __pyx_t_4 = __Pyx_PyLong_From_int64_t(__pyx_v_count); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 159, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyLong_From_int64_t(__pyx_v_count); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 167, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_count); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 159, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyLong_From_int64_t(__pyx_v_count); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 167, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  __pyx_t_8 = PyTuple_New(2); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 159, __pyx_L1_error)
+  __pyx_t_8 = PyTuple_New(2); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 167, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_8);
   __Pyx_GIVEREF(__pyx_t_4);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_8, 0, __pyx_t_4) != (0)) __PYX_ERR(0, 159, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_8, 0, __pyx_t_4) != (0)) __PYX_ERR(0, 167, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_7);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_8, 1, __pyx_t_7) != (0)) __PYX_ERR(0, 159, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_8, 1, __pyx_t_7) != (0)) __PYX_ERR(0, 167, __pyx_L1_error);
   __pyx_t_4 = 0;
   __pyx_t_7 = 0;
   __pyx_t_9 = 1;
@@ -5937,13 +6203,13 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
     __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
     __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
     __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
-    if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 159, __pyx_L1_error)
+    if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 167, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
   }
   __pyx_v_result = __pyx_t_5;
   __pyx_t_5 = 0;
 
-  /* "fastloss/_descent.pyx":160
+  /* "fastloss/_descent.pyx":168
  *             return part.T @ part
  *         result = np.zeros((count, count))
  *         column_of = np.ascontiguousarray(selected, dtype=np.int64)             # <<<<<<<<<<<<<<
@@ -5951,14 +6217,14 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
  *         cdef const int64_t *columns = <const int64_t *><size_t>column_of.ctypes.data
 */
   __pyx_t_6 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 160, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 168, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_8);
-  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_ascontiguousarray); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 160, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_ascontiguousarray); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 168, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
-  __Pyx_GetModuleGlobalName(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 160, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 168, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_8);
-  __pyx_t_7 = __Pyx_PyObject_GetAttrStr(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_int64); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 160, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyObject_GetAttrStr(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_int64); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 168, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
   #if CYTHON_VECTORCALL
@@ -5978,14 +6244,14 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
   {
     PyObject *__pyx_callargs[3] = {__pyx_t_6, __pyx_v_selected, __pyx_t_7};
     #if CYTHON_VECTORCALL
-    __pyx_t_8 = __pyx_mstate_global->__pyx_tuple[0];
-    if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 160, __pyx_L1_error)
+    __pyx_t_8 = __pyx_mstate_global->__pyx_tuple[1];
+    if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 168, __pyx_L1_error)
     __Pyx_INCREF(__pyx_t_8);
     #else
     {
       PyObject *__pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_dtype};
       __pyx_t_8 = __Pyx_MakeKwargDict(__pyx_temp, __pyx_callargs+2, 1);
-      if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 160, __pyx_L1_error)
+      if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 168, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_8);
     }
     #endif
@@ -5996,40 +6262,40 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
     __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
     __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 160, __pyx_L1_error)
+    if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 168, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
   }
   __pyx_v_column_of = __pyx_t_5;
   __pyx_t_5 = 0;
 
-  /* "fastloss/_descent.pyx":161
+  /* "fastloss/_descent.pyx":169
  *         result = np.zeros((count, count))
  *         column_of = np.ascontiguousarray(selected, dtype=np.int64)
  *         cdef double *out = doubles(result)             # <<<<<<<<<<<<<<
  *         cdef const int64_t *columns = <const int64_t *><size_t>column_of.ctypes.data
  *         scratch = np.zeros(self.n)
 */
-  __pyx_t_10 = __pyx_f_8fastloss_8_descent_doubles(__pyx_v_result); if (unlikely(__pyx_t_10 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 161, __pyx_L1_error)
+  __pyx_t_10 = __pyx_f_8fastloss_8_descent_doubles(__pyx_v_result); if (unlikely(__pyx_t_10 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 169, __pyx_L1_error)
   __pyx_v_out = __pyx_t_10;
 
-  /* "fastloss/_descent.pyx":162
+  /* "fastloss/_descent.pyx":170
  *         column_of = np.ascontiguousarray(selected, dtype=np.int64)
  *         cdef double *out = doubles(result)
  *         cdef const int64_t *columns = <const int64_t *><size_t>column_of.ctypes.data             # <<<<<<<<<<<<<<
  *         scratch = np.zeros(self.n)
  *         cdef double *row = doubles(scratch)
 */
-  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_v_column_of, __pyx_mstate_global->__pyx_n_u_ctypes); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 162, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_v_column_of, __pyx_mstate_global->__pyx_n_u_ctypes); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 170, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_data); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 162, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_data); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 170, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_9 = __Pyx_PyLong_As_size_t(__pyx_t_3); if (unlikely((__pyx_t_9 == (size_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 162, __pyx_L1_error)
+  __pyx_t_9 = __Pyx_PyLong_As_size_t(__pyx_t_3); if (unlikely((__pyx_t_9 == (size_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 170, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
   __pyx_v_columns = ((int64_t const *)((size_t)__pyx_t_9));
 
 
-  /* "fastloss/_descent.pyx":163
+  /* "fastloss/_descent.pyx":171
  *         cdef double *out = doubles(result)
  *         cdef const int64_t *columns = <const int64_t *><size_t>column_of.ctypes.data
  *         scratch = np.zeros(self.n)             # <<<<<<<<<<<<<<
@@ -6037,12 +6303,12 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
  *         cdef int64_t a, b, k
 */
   __pyx_t_5 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 163, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 171, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_8);
-  __pyx_t_7 = __Pyx_PyObject_GetAttrStr(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_zeros); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 163, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyObject_GetAttrStr(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_zeros); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 171, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
-  __pyx_t_8 = __Pyx_PyLong_From_int64_t(__pyx_v_self->n); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 163, __pyx_L1_error)
+  __pyx_t_8 = __Pyx_PyLong_From_int64_t(__pyx_v_self->n); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 171, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_8);
   __pyx_t_9 = 1;
   #if CYTHON_UNPACK_METHODS
@@ -6062,23 +6328,23 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
     __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
     __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
     __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 163, __pyx_L1_error)
+    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 171, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
   }
   __pyx_v_scratch = __pyx_t_3;
   __pyx_t_3 = 0;
 
-  /* "fastloss/_descent.pyx":164
+  /* "fastloss/_descent.pyx":172
  *         cdef const int64_t *columns = <const int64_t *><size_t>column_of.ctypes.data
  *         scratch = np.zeros(self.n)
  *         cdef double *row = doubles(scratch)             # <<<<<<<<<<<<<<
  *         cdef int64_t a, b, k
  *         with nogil:
 */
-  __pyx_t_10 = __pyx_f_8fastloss_8_descent_doubles(__pyx_v_scratch); if (unlikely(__pyx_t_10 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 164, __pyx_L1_error)
+  __pyx_t_10 = __pyx_f_8fastloss_8_descent_doubles(__pyx_v_scratch); if (unlikely(__pyx_t_10 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 172, __pyx_L1_error)
   __pyx_v_row = __pyx_t_10;
 
-  /* "fastloss/_descent.pyx":166
+  /* "fastloss/_descent.pyx":174
  *         cdef double *row = doubles(scratch)
  *         cdef int64_t a, b, k
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -6091,7 +6357,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
       __Pyx_FastGIL_Remember();
       /*try:*/ {
 
-        /* "fastloss/_descent.pyx":167
+        /* "fastloss/_descent.pyx":175
  *         cdef int64_t a, b, k
  *         with nogil:
  *             for a in range(count):             # <<<<<<<<<<<<<<
@@ -6105,7 +6371,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
         for (__pyx_t_13 = 0; __pyx_t_13 < __pyx_t_12; __pyx_t_13+=1) {
           __pyx_v_a = __pyx_t_13;
 
-          /* "fastloss/_descent.pyx":168
+          /* "fastloss/_descent.pyx":176
  *         with nogil:
  *             for a in range(count):
  *                 add(&self.matrix, columns[a], 1.0, row)             # <<<<<<<<<<<<<<
@@ -6114,7 +6380,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
 */
           __pyx_f_8fastloss_8_descent_add((&__pyx_v_self->matrix), (__pyx_v_columns[__pyx_v_a]), 1.0, __pyx_v_row);
 
-          /* "fastloss/_descent.pyx":169
+          /* "fastloss/_descent.pyx":177
  *             for a in range(count):
  *                 add(&self.matrix, columns[a], 1.0, row)
  *                 for b in range(a + 1):             # <<<<<<<<<<<<<<
@@ -6128,7 +6394,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
           for (__pyx_t_16 = 0; __pyx_t_16 < __pyx_t_15; __pyx_t_16+=1) {
             __pyx_v_b = __pyx_t_16;
 
-            /* "fastloss/_descent.pyx":170
+            /* "fastloss/_descent.pyx":178
  *                 add(&self.matrix, columns[a], 1.0, row)
  *                 for b in range(a + 1):
  *                     out[a * count + b] = out[b * count + a] = dot(&self.matrix, columns[b], row)             # <<<<<<<<<<<<<<
@@ -6143,7 +6409,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
           }
 
 
-          /* "fastloss/_descent.pyx":171
+          /* "fastloss/_descent.pyx":179
  *                 for b in range(a + 1):
  *                     out[a * count + b] = out[b * count + a] = dot(&self.matrix, columns[b], row)
  *                 for k in range(self.matrix.starts[columns[a]], self.matrix.starts[columns[a] + 1]):             # <<<<<<<<<<<<<<
@@ -6157,7 +6423,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
           for (__pyx_t_16 = (__pyx_v_self->matrix.starts[(__pyx_v_columns[__pyx_v_a])]); __pyx_t_16 < __pyx_t_15; __pyx_t_16+=1) {
             __pyx_v_k = __pyx_t_16;
 
-            /* "fastloss/_descent.pyx":172
+            /* "fastloss/_descent.pyx":180
  *                     out[a * count + b] = out[b * count + a] = dot(&self.matrix, columns[b], row)
  *                 for k in range(self.matrix.starts[columns[a]], self.matrix.starts[columns[a] + 1]):
  *                     row[self.matrix.indices[k]] = 0             # <<<<<<<<<<<<<<
@@ -6171,7 +6437,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
 
       }
 
-      /* "fastloss/_descent.pyx":166
+      /* "fastloss/_descent.pyx":174
  *         cdef double *row = doubles(scratch)
  *         cdef int64_t a, b, k
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -6188,7 +6454,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
       }
   }
 
-  /* "fastloss/_descent.pyx":173
+  /* "fastloss/_descent.pyx":181
  *                 for k in range(self.matrix.starts[columns[a]], self.matrix.starts[columns[a] + 1]):
  *                     row[self.matrix.indices[k]] = 0
  *         return result             # <<<<<<<<<<<<<<
@@ -6206,7 +6472,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_10gram(struct __pyx_obj_8
   }
   goto __pyx_L0;
 
-  /* "fastloss/_descent.pyx":153
+  /* "fastloss/_descent.pyx":161
  *         return result
  * 
  *     def gram(self, selected):             # <<<<<<<<<<<<<<
@@ -6663,16 +6929,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_7numbers___get__(struct _
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_13__reduce_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_15__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Columns_12__reduce_cython__, "Columns.__reduce_cython__(self)");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Columns_13__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_13__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_12__reduce_cython__};
-static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_13__reduce_cython__(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Columns_14__reduce_cython__, "Columns.__reduce_cython__(self)");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Columns_15__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_15__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_14__reduce_cython__};
+static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_15__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -6698,14 +6964,14 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("__reduce_cython__", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8fastloss_8_descent_7Columns_12__reduce_cython__(((struct __pyx_obj_8fastloss_8_descent_Columns *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8fastloss_8_descent_7Columns_14__reduce_cython__(((struct __pyx_obj_8fastloss_8_descent_Columns *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_12__reduce_cython__(CYTHON_UNUSED struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self) {
+static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_14__reduce_cython__(CYTHON_UNUSED struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   int __pyx_lineno = 0;
@@ -6745,16 +7011,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_12__reduce_cython__(CYTHO
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_15__setstate_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_17__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Columns_14__setstate_cython__, "Columns.__setstate_cython__(self, __pyx_state)");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Columns_15__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_15__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_14__setstate_cython__};
-static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_15__setstate_cython__(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Columns_16__setstate_cython__, "Columns.__setstate_cython__(self, __pyx_state)");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Columns_17__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_17__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_16__setstate_cython__};
+static PyObject *__pyx_pw_8fastloss_8_descent_7Columns_17__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -6820,7 +7086,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_7Columns_14__setstate_cython__(((struct __pyx_obj_8fastloss_8_descent_Columns *)__pyx_v_self), __pyx_v___pyx_state);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_7Columns_16__setstate_cython__(((struct __pyx_obj_8fastloss_8_descent_Columns *)__pyx_v_self), __pyx_v___pyx_state);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -6830,7 +7096,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_14__setstate_cython__(CYTHON_UNUSED struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v___pyx_state) {
+static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_16__setstate_cython__(CYTHON_UNUSED struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v___pyx_state) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   int __pyx_lineno = 0;
@@ -6862,1438 +7128,10 @@ static PyObject *__pyx_pf_8fastloss_8_descent_7Columns_14__setstate_cython__(CYT
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":180
- *     cdef readonly object up, down, ridge
- * 
- *     def __init__(self, up, down, ridge):             # <<<<<<<<<<<<<<
- *         self.up = np.ascontiguousarray(up, dtype=np.float64)
- *         self.down = np.ascontiguousarray(down, dtype=np.float64)
-*/
-
-/* Python wrapper */
-static int __pyx_pw_8fastloss_8_descent_7Penalty_1__init__(PyObject *__pyx_v_self, 
-#if CYTHON_VECTORCALL_TPNEW
-PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
-#else
-PyObject *__pyx_args, PyObject *__pyx_kwds
-#endif
-); /*proto*/
-static int __pyx_pw_8fastloss_8_descent_7Penalty_1__init__(PyObject *__pyx_v_self, 
-#if CYTHON_VECTORCALL_TPNEW
-PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
-#else
-PyObject *__pyx_args, PyObject *__pyx_kwds
-#endif
-) {
-  PyObject *__pyx_v_up = 0;
-  PyObject *__pyx_v_down = 0;
-  PyObject *__pyx_v_ridge = 0;
-  #if !CYTHON_VECTORCALL_TPNEW
-  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
-  #endif
-  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
-  PyObject* values[3] = {0,0,0};
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  int __pyx_r;
-  __Pyx_RefNannyDeclarations
-  __Pyx_RefNannySetupContext("__init__ (wrapper)", 0);
-  #if !CYTHON_VECTORCALL_TPNEW
-  #if CYTHON_ASSUME_SAFE_SIZE
-  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
-  #else
-  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return -1;
-  #endif
-  #endif
-  __pyx_kwvalues = __Pyx_KwValues_FASTCALL_TPNEW(__pyx_args, __pyx_nargs);
-  {
-    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_up,&__pyx_mstate_global->__pyx_n_u_down,&__pyx_mstate_global->__pyx_n_u_ridge,0};
-    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL_TPNEW(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 180, __pyx_L3_error)
-    if (__pyx_kwds_len > 0) {
-      switch (__pyx_nargs) {
-        case  3:
-        values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 180, __pyx_L3_error)
-        CYTHON_FALLTHROUGH;
-        case  2:
-        values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 180, __pyx_L3_error)
-        CYTHON_FALLTHROUGH;
-        case  1:
-        values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 180, __pyx_L3_error)
-        CYTHON_FALLTHROUGH;
-        case  0: break;
-        default: goto __pyx_L5_argtuple_error;
-      }
-      const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 180, __pyx_L3_error)
-      for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 1, 3, 3, i); __PYX_ERR(0, 180, __pyx_L3_error) }
-      }
-    } else if (unlikely(__pyx_nargs != 3)) {
-      goto __pyx_L5_argtuple_error;
-    } else {
-      values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 180, __pyx_L3_error)
-      values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 180, __pyx_L3_error)
-      values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 180, __pyx_L3_error)
-    }
-    __pyx_v_up = values[0];
-    __pyx_v_down = values[1];
-    __pyx_v_ridge = values[2];
-  }
-  goto __pyx_L6_skip;
-  __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("__init__", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 180, __pyx_L3_error)
-  __pyx_L6_skip:;
-  goto __pyx_L4_argument_unpacking_done;
-  __pyx_L3_error:;
-  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
-    Py_XDECREF(values[__pyx_temp]);
-  }
-  __Pyx_AddTraceback("fastloss._descent.Penalty.__init__", __pyx_clineno, __pyx_lineno, __pyx_filename);
-  __Pyx_RefNannyFinishContext();
-  return -1;
-  __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_7Penalty___init__(((struct __pyx_obj_8fastloss_8_descent_Penalty *)__pyx_v_self), __pyx_v_up, __pyx_v_down, __pyx_v_ridge);
-
-  /* function exit code */
-  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
-    Py_XDECREF(values[__pyx_temp]);
-  }
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-static int __pyx_pf_8fastloss_8_descent_7Penalty___init__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self, PyObject *__pyx_v_up, PyObject *__pyx_v_down, PyObject *__pyx_v_ridge) {
-  int __pyx_r;
-  __Pyx_RefNannyDeclarations
-  PyObject *__pyx_t_1 = NULL;
-  PyObject *__pyx_t_2 = NULL;
-  PyObject *__pyx_t_3 = NULL;
-  PyObject *__pyx_t_4 = NULL;
-  PyObject *__pyx_t_5 = NULL;
-  size_t __pyx_t_6;
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  __Pyx_RefNannySetupContext("__init__", 0);
-
-  /* "fastloss/_descent.pyx":181
- * 
- *     def __init__(self, up, down, ridge):
- *         self.up = np.ascontiguousarray(up, dtype=np.float64)             # <<<<<<<<<<<<<<
- *         self.down = np.ascontiguousarray(down, dtype=np.float64)
- *         self.ridge = np.ascontiguousarray(ridge, dtype=np.float64)
-*/
-  __pyx_t_2 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 181, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_ascontiguousarray); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 181, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 181, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_float64); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 181, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_5);
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  #if CYTHON_VECTORCALL
-  #endif
-  __pyx_t_6 = 1;
-  #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_4))) {
-    __pyx_t_2 = PyMethod_GET_SELF(__pyx_t_4);
-    assert(__pyx_t_2);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_4);
-    __Pyx_INCREF(__pyx_t_2);
-    __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_4, __pyx__function);
-    __pyx_t_6 = 0;
-  }
-  #endif
-  {
-    PyObject *__pyx_callargs[3] = {__pyx_t_2, __pyx_v_up, __pyx_t_5};
-    #if CYTHON_VECTORCALL
-    __pyx_t_3 = __pyx_mstate_global->__pyx_tuple[0];
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 181, __pyx_L1_error)
-    __Pyx_INCREF(__pyx_t_3);
-    #else
-    {
-      PyObject *__pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_dtype};
-      __pyx_t_3 = __Pyx_MakeKwargDict(__pyx_temp, __pyx_callargs+2, 1);
-      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 181, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_3);
-    }
-    #endif
-    __pyx_t_1 = __Pyx_Object_VectorcallKwds((PyObject*)__pyx_t_4, __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET), __pyx_t_3);
-    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    #if CYTHON_VECTORCALL
-    #endif
-    __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 181, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_1);
-  }
-  __Pyx_GIVEREF(__pyx_t_1);
-  __Pyx_GOTREF(__pyx_v_self->up);
-  __Pyx_DECREF_SET(__pyx_v_self->up, __pyx_t_1);
-  __pyx_t_1 = 0;
-
-  /* "fastloss/_descent.pyx":182
- *     def __init__(self, up, down, ridge):
- *         self.up = np.ascontiguousarray(up, dtype=np.float64)
- *         self.down = np.ascontiguousarray(down, dtype=np.float64)             # <<<<<<<<<<<<<<
- *         self.ridge = np.ascontiguousarray(ridge, dtype=np.float64)
- * 
-*/
-  __pyx_t_4 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 182, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_ascontiguousarray); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 182, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_5);
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 182, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_2 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_float64); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 182, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_2);
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  #if CYTHON_VECTORCALL
-  #endif
-  __pyx_t_6 = 1;
-  #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_5))) {
-    __pyx_t_4 = PyMethod_GET_SELF(__pyx_t_5);
-    assert(__pyx_t_4);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_5);
-    __Pyx_INCREF(__pyx_t_4);
-    __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_5, __pyx__function);
-    __pyx_t_6 = 0;
-  }
-  #endif
-  {
-    PyObject *__pyx_callargs[3] = {__pyx_t_4, __pyx_v_down, __pyx_t_2};
-    #if CYTHON_VECTORCALL
-    __pyx_t_3 = __pyx_mstate_global->__pyx_tuple[0];
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 182, __pyx_L1_error)
-    __Pyx_INCREF(__pyx_t_3);
-    #else
-    {
-      PyObject *__pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_dtype};
-      __pyx_t_3 = __Pyx_MakeKwargDict(__pyx_temp, __pyx_callargs+2, 1);
-      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 182, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_3);
-    }
-    #endif
-    __pyx_t_1 = __Pyx_Object_VectorcallKwds((PyObject*)__pyx_t_5, __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET), __pyx_t_3);
-    __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
-    #if CYTHON_VECTORCALL
-    #endif
-    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 182, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_1);
-  }
-  __Pyx_GIVEREF(__pyx_t_1);
-  __Pyx_GOTREF(__pyx_v_self->down);
-  __Pyx_DECREF_SET(__pyx_v_self->down, __pyx_t_1);
-  __pyx_t_1 = 0;
-
-  /* "fastloss/_descent.pyx":183
- *         self.up = np.ascontiguousarray(up, dtype=np.float64)
- *         self.down = np.ascontiguousarray(down, dtype=np.float64)
- *         self.ridge = np.ascontiguousarray(ridge, dtype=np.float64)             # <<<<<<<<<<<<<<
- * 
- *     def take(self, selected):
-*/
-  __pyx_t_5 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 183, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_2 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_ascontiguousarray); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 183, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_2);
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 183, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_float64); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 183, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  #if CYTHON_VECTORCALL
-  #endif
-  __pyx_t_6 = 1;
-  #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_2))) {
-    __pyx_t_5 = PyMethod_GET_SELF(__pyx_t_2);
-    assert(__pyx_t_5);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_2);
-    __Pyx_INCREF(__pyx_t_5);
-    __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_2, __pyx__function);
-    __pyx_t_6 = 0;
-  }
-  #endif
-  {
-    PyObject *__pyx_callargs[3] = {__pyx_t_5, __pyx_v_ridge, __pyx_t_4};
-    #if CYTHON_VECTORCALL
-    __pyx_t_3 = __pyx_mstate_global->__pyx_tuple[0];
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 183, __pyx_L1_error)
-    __Pyx_INCREF(__pyx_t_3);
-    #else
-    {
-      PyObject *__pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_dtype};
-      __pyx_t_3 = __Pyx_MakeKwargDict(__pyx_temp, __pyx_callargs+2, 1);
-      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 183, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_3);
-    }
-    #endif
-    __pyx_t_1 = __Pyx_Object_VectorcallKwds((PyObject*)__pyx_t_2, __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET), __pyx_t_3);
-    __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
-    #if CYTHON_VECTORCALL
-    #endif
-    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 183, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_1);
-  }
-  __Pyx_GIVEREF(__pyx_t_1);
-  __Pyx_GOTREF(__pyx_v_self->ridge);
-  __Pyx_DECREF_SET(__pyx_v_self->ridge, __pyx_t_1);
-  __pyx_t_1 = 0;
-
-  /* "fastloss/_descent.pyx":180
- *     cdef readonly object up, down, ridge
- * 
- *     def __init__(self, up, down, ridge):             # <<<<<<<<<<<<<<
- *         self.up = np.ascontiguousarray(up, dtype=np.float64)
- *         self.down = np.ascontiguousarray(down, dtype=np.float64)
-*/
-
-  /* function exit code */
-  __pyx_r = 0;
-  goto __pyx_L0;
-  __pyx_L1_error:;
-  __Pyx_XDECREF(__pyx_t_1);
-  __Pyx_XDECREF(__pyx_t_2);
-  __Pyx_XDECREF(__pyx_t_3);
-  __Pyx_XDECREF(__pyx_t_4);
-  __Pyx_XDECREF(__pyx_t_5);
-  __Pyx_AddTraceback("fastloss._descent.Penalty.__init__", __pyx_clineno, __pyx_lineno, __pyx_filename);
-  __pyx_r = -1;
-  __pyx_L0:;
-
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-/* "fastloss/_descent.pyx":185
- *         self.ridge = np.ascontiguousarray(ridge, dtype=np.float64)
- * 
- *     def take(self, selected):             # <<<<<<<<<<<<<<
- *         """Of some coordinates."""
- *         return Penalty(self.up[selected], self.down[selected], self.ridge[selected])
-*/
-
-/* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_3take(PyObject *__pyx_v_self, 
-#if CYTHON_VECTORCALL
-PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
-#else
-PyObject *__pyx_args, PyObject *__pyx_kwds
-#endif
-); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Penalty_2take, "Penalty.take(self, selected)\n\nOf some coordinates.");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Penalty_3take = {"take", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Penalty_3take, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Penalty_2take};
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_3take(PyObject *__pyx_v_self, 
-#if CYTHON_VECTORCALL
-PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
-#else
-PyObject *__pyx_args, PyObject *__pyx_kwds
-#endif
-) {
-  PyObject *__pyx_v_selected = 0;
-  #if !CYTHON_VECTORCALL
-  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
-  #endif
-  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
-  PyObject* values[1] = {0};
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  PyObject *__pyx_r = 0;
-  __Pyx_RefNannyDeclarations
-  __Pyx_RefNannySetupContext("take (wrapper)", 0);
-  #if !CYTHON_VECTORCALL
-  #if CYTHON_ASSUME_SAFE_SIZE
-  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
-  #else
-  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
-  #endif
-  #endif
-  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
-  {
-    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_selected,0};
-    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 185, __pyx_L3_error)
-    if (__pyx_kwds_len > 0) {
-      switch (__pyx_nargs) {
-        case  1:
-        values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 185, __pyx_L3_error)
-        CYTHON_FALLTHROUGH;
-        case  0: break;
-        default: goto __pyx_L5_argtuple_error;
-      }
-      const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "take", 0) < (0)) __PYX_ERR(0, 185, __pyx_L3_error)
-      for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("take", 1, 1, 1, i); __PYX_ERR(0, 185, __pyx_L3_error) }
-      }
-    } else if (unlikely(__pyx_nargs != 1)) {
-      goto __pyx_L5_argtuple_error;
-    } else {
-      values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 185, __pyx_L3_error)
-    }
-    __pyx_v_selected = values[0];
-  }
-  goto __pyx_L6_skip;
-  __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("take", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 185, __pyx_L3_error)
-  __pyx_L6_skip:;
-  goto __pyx_L4_argument_unpacking_done;
-  __pyx_L3_error:;
-  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
-    Py_XDECREF(values[__pyx_temp]);
-  }
-  __Pyx_AddTraceback("fastloss._descent.Penalty.take", __pyx_clineno, __pyx_lineno, __pyx_filename);
-  __Pyx_RefNannyFinishContext();
-  return NULL;
-  __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_7Penalty_2take(((struct __pyx_obj_8fastloss_8_descent_Penalty *)__pyx_v_self), __pyx_v_selected);
-
-  /* function exit code */
-  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
-    Py_XDECREF(values[__pyx_temp]);
-  }
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_2take(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self, PyObject *__pyx_v_selected) {
-  PyObject *__pyx_r = NULL;
-  __Pyx_RefNannyDeclarations
-  PyObject *__pyx_t_1 = NULL;
-  PyObject *__pyx_t_2 = NULL;
-  PyObject *__pyx_t_3 = NULL;
-  PyObject *__pyx_t_4 = NULL;
-  PyObject *__pyx_t_5 = NULL;
-  size_t __pyx_t_6;
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  __Pyx_RefNannySetupContext("take", 0);
-
-  /* "fastloss/_descent.pyx":187
- *     def take(self, selected):
- *         """Of some coordinates."""
- *         return Penalty(self.up[selected], self.down[selected], self.ridge[selected])             # <<<<<<<<<<<<<<
- * 
- *     def __call__(self, c):
-*/
-  __pyx_t_2 = NULL;
-  __pyx_t_3 = __Pyx_PyObject_GetItem(__pyx_v_self->up, __pyx_v_selected); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 187, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = __Pyx_PyObject_GetItem(__pyx_v_self->down, __pyx_v_selected); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 187, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_5 = __Pyx_PyObject_GetItem(__pyx_v_self->ridge, __pyx_v_selected); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 187, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_6 = 1;
-  {
-    PyObject *__pyx_callargs[4] = {__pyx_t_2, __pyx_t_3, __pyx_t_4, __pyx_t_5};
-    __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Penalty, __pyx_callargs+__pyx_t_6, (4-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 187, __pyx_L1_error)
-    __Pyx_GOTREF((PyObject *)__pyx_t_1);
-  }
-  {
-    PyObject *__pyx_temp;
-    {
-      __pyx_temp = __pyx_r;
-      __pyx_r = ((PyObject *)__pyx_t_1);
-    }
-    __Pyx_XDECREF(__pyx_temp);
-  }
-  __pyx_t_1 = 0;
-  goto __pyx_L0;
-
-  /* "fastloss/_descent.pyx":185
- *         self.ridge = np.ascontiguousarray(ridge, dtype=np.float64)
- * 
- *     def take(self, selected):             # <<<<<<<<<<<<<<
- *         """Of some coordinates."""
- *         return Penalty(self.up[selected], self.down[selected], self.ridge[selected])
-*/
-
-  /* function exit code */
-  __pyx_L1_error:;
-  __Pyx_XDECREF(__pyx_t_1);
-  __Pyx_XDECREF(__pyx_t_2);
-  __Pyx_XDECREF(__pyx_t_3);
-  __Pyx_XDECREF(__pyx_t_4);
-  __Pyx_XDECREF(__pyx_t_5);
-  __Pyx_AddTraceback("fastloss._descent.Penalty.take", __pyx_clineno, __pyx_lineno, __pyx_filename);
-  __pyx_r = NULL;
-  __pyx_L0:;
-  __Pyx_XGIVEREF(__pyx_r);
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-/* "fastloss/_descent.pyx":189
- *         return Penalty(self.up[selected], self.down[selected], self.ridge[selected])
- * 
- *     def __call__(self, c):             # <<<<<<<<<<<<<<
- *         """The penalty of coefficients on their side of 0."""
- *         positive = c > 0
-*/
-
-/* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_5__call__(PyObject *__pyx_v_self, PyObject *__pyx_args, PyObject *__pyx_kwds); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Penalty_4__call__, "Penalty.__call__(self, c)\n\nThe penalty of coefficients on their side of 0.");
-#if CYTHON_UPDATE_DESCRIPTOR_DOC
-struct wrapperbase __pyx_wrapperbase_8fastloss_8_descent_7Penalty_4__call__;
-#endif
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_5__call__(PyObject *__pyx_v_self, PyObject *__pyx_args, PyObject *__pyx_kwds) {
-  PyObject *__pyx_v_c = 0;
-  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
-  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
-  PyObject* values[1] = {0};
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  PyObject *__pyx_r = 0;
-  __Pyx_RefNannyDeclarations
-  __Pyx_RefNannySetupContext("__call__ (wrapper)", 0);
-  #if CYTHON_ASSUME_SAFE_SIZE
-  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
-  #else
-  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
-  #endif
-  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
-  {
-    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_c,0};
-    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_VARARGS(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 189, __pyx_L3_error)
-    if (__pyx_kwds_len > 0) {
-      switch (__pyx_nargs) {
-        case  1:
-        values[0] = __Pyx_ArgRef_VARARGS(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 189, __pyx_L3_error)
-        CYTHON_FALLTHROUGH;
-        case  0: break;
-        default: goto __pyx_L5_argtuple_error;
-      }
-      const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__call__", 0) < (0)) __PYX_ERR(0, 189, __pyx_L3_error)
-      for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__call__", 1, 1, 1, i); __PYX_ERR(0, 189, __pyx_L3_error) }
-      }
-    } else if (unlikely(__pyx_nargs != 1)) {
-      goto __pyx_L5_argtuple_error;
-    } else {
-      values[0] = __Pyx_ArgRef_VARARGS(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 189, __pyx_L3_error)
-    }
-    __pyx_v_c = values[0];
-  }
-  goto __pyx_L6_skip;
-  __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("__call__", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 189, __pyx_L3_error)
-  __pyx_L6_skip:;
-  goto __pyx_L4_argument_unpacking_done;
-  __pyx_L3_error:;
-  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
-    Py_XDECREF(values[__pyx_temp]);
-  }
-  __Pyx_AddTraceback("fastloss._descent.Penalty.__call__", __pyx_clineno, __pyx_lineno, __pyx_filename);
-  __Pyx_RefNannyFinishContext();
-  return NULL;
-  __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_7Penalty_4__call__(((struct __pyx_obj_8fastloss_8_descent_Penalty *)__pyx_v_self), __pyx_v_c);
-
-  /* function exit code */
-  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
-    Py_XDECREF(values[__pyx_temp]);
-  }
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_4__call__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self, PyObject *__pyx_v_c) {
-  PyObject *__pyx_v_positive = NULL;
-  PyObject *__pyx_r = NULL;
-  __Pyx_RefNannyDeclarations
-  PyObject *__pyx_t_1 = NULL;
-  PyObject *__pyx_t_2 = NULL;
-  PyObject *__pyx_t_3 = NULL;
-  PyObject *__pyx_t_4 = NULL;
-  size_t __pyx_t_5;
-  PyObject *__pyx_t_6 = NULL;
-  PyObject *__pyx_t_7 = NULL;
-  PyObject *__pyx_t_8 = NULL;
-  PyObject *__pyx_t_9 = NULL;
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  __Pyx_RefNannySetupContext("__call__", 0);
-
-  /* "fastloss/_descent.pyx":191
- *     def __call__(self, c):
- *         """The penalty of coefficients on their side of 0."""
- *         positive = c > 0             # <<<<<<<<<<<<<<
- *         return float(np.abs(c) @ np.where(positive, self.up, np.where(c < 0, self.down, 0)) + self.ridge @ (c * c))
- * 
-*/
-  __pyx_t_1 = __Pyx_PyObject_CompareGt_object_int(__pyx_v_c, __pyx_mstate_global->__pyx_int_0, Py_GT); __Pyx_XGOTREF(__pyx_t_1); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 191, __pyx_L1_error)
-  __pyx_v_positive = __pyx_t_1;
-  __pyx_t_1 = 0;
-
-  /* "fastloss/_descent.pyx":192
- *         """The penalty of coefficients on their side of 0."""
- *         positive = c > 0
- *         return float(np.abs(c) @ np.where(positive, self.up, np.where(c < 0, self.down, 0)) + self.ridge @ (c * c))             # <<<<<<<<<<<<<<
- * 
- * 
-*/
-  __pyx_t_2 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 192, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_abs); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 192, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __pyx_t_5 = 1;
-  #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_4))) {
-    __pyx_t_2 = PyMethod_GET_SELF(__pyx_t_4);
-    assert(__pyx_t_2);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_4);
-    __Pyx_INCREF(__pyx_t_2);
-    __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_4, __pyx__function);
-    __pyx_t_5 = 0;
-  }
-  #endif
-  {
-    PyObject *__pyx_callargs[2] = {__pyx_t_2, __pyx_v_c};
-    __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_4, __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 192, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_1);
-  }
-  __pyx_t_2 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 192, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_6 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_where); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 192, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_6);
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __pyx_t_7 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 192, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_8);
-  __pyx_t_9 = __Pyx_PyObject_GetAttrStr(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_where); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 192, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_9);
-  __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
-  __pyx_t_8 = __Pyx_PyObject_CompareLt_object_int(__pyx_v_c, __pyx_mstate_global->__pyx_int_0, Py_LT); __Pyx_XGOTREF(__pyx_t_8); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 192, __pyx_L1_error)
-  __pyx_t_5 = 1;
-  #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_9))) {
-    __pyx_t_7 = PyMethod_GET_SELF(__pyx_t_9);
-    assert(__pyx_t_7);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_9);
-    __Pyx_INCREF(__pyx_t_7);
-    __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_9, __pyx__function);
-    __pyx_t_5 = 0;
-  }
-  #endif
-  {
-    PyObject *__pyx_callargs[4] = {__pyx_t_7, __pyx_t_8, __pyx_v_self->down, __pyx_mstate_global->__pyx_int_0};
-    __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_9, __pyx_callargs+__pyx_t_5, (4-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_7); __pyx_t_7 = 0;
-    __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
-    __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 192, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_3);
-  }
-  __pyx_t_5 = 1;
-  #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_6))) {
-    __pyx_t_2 = PyMethod_GET_SELF(__pyx_t_6);
-    assert(__pyx_t_2);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_6);
-    __Pyx_INCREF(__pyx_t_2);
-    __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_6, __pyx__function);
-    __pyx_t_5 = 0;
-  }
-  #endif
-  {
-    PyObject *__pyx_callargs[4] = {__pyx_t_2, __pyx_v_positive, __pyx_v_self->up, __pyx_t_3};
-    __pyx_t_4 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_6, __pyx_callargs+__pyx_t_5, (4-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
-    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 192, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_4);
-  }
-  __pyx_t_6 = __Pyx_PyNumber_MatrixMultiply(__pyx_t_1, __pyx_t_4); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 192, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_6);
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-  __pyx_t_4 = __Pyx_PyNumber_Multiply_object_object(__pyx_v_c, __pyx_v_c); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 192, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_1 = __Pyx_PyNumber_MatrixMultiply(__pyx_v_self->ridge, __pyx_t_4); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 192, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-  __pyx_t_4 = __Pyx_PyNumber_Add_object_object(__pyx_t_6, __pyx_t_1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 192, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
-  __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_t_1 = __Pyx_PyNumber_Float(__pyx_t_4); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 192, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-  if (__Pyx_PyFloat_FromNumber(&__pyx_t_1, NULL, 0) < (0)) __PYX_ERR(0, 192, __pyx_L1_error)
-  {
-    PyObject *__pyx_temp;
-    {
-      __pyx_temp = __pyx_r;
-      __pyx_r = __pyx_t_1;
-    }
-    __Pyx_XDECREF(__pyx_temp);
-  }
-  __pyx_t_1 = 0;
-  goto __pyx_L0;
-
-  /* "fastloss/_descent.pyx":189
- *         return Penalty(self.up[selected], self.down[selected], self.ridge[selected])
- * 
- *     def __call__(self, c):             # <<<<<<<<<<<<<<
- *         """The penalty of coefficients on their side of 0."""
- *         positive = c > 0
-*/
-
-  /* function exit code */
-  __pyx_L1_error:;
-  __Pyx_XDECREF(__pyx_t_1);
-  __Pyx_XDECREF(__pyx_t_2);
-  __Pyx_XDECREF(__pyx_t_3);
-  __Pyx_XDECREF(__pyx_t_4);
-  __Pyx_XDECREF(__pyx_t_6);
-  __Pyx_XDECREF(__pyx_t_7);
-  __Pyx_XDECREF(__pyx_t_8);
-  __Pyx_XDECREF(__pyx_t_9);
-  __Pyx_AddTraceback("fastloss._descent.Penalty.__call__", __pyx_clineno, __pyx_lineno, __pyx_filename);
-  __pyx_r = NULL;
-  __pyx_L0:;
-  __Pyx_XDECREF(__pyx_v_positive);
-  __Pyx_XGIVEREF(__pyx_r);
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-/* "fastloss/_descent.pyx":178
- * cdef class Penalty:
- *     """What each coordinate costs: going up from 0, going down, and squared; and its value."""
- *     cdef readonly object up, down, ridge             # <<<<<<<<<<<<<<
- * 
- *     def __init__(self, up, down, ridge):
-*/
-
-/* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_2up_1__get__(PyObject *__pyx_v_self); /*proto*/
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_2up_1__get__(PyObject *__pyx_v_self) {
-  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
-  PyObject *__pyx_r = 0;
-  __Pyx_RefNannyDeclarations
-  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
-  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
-  __pyx_r = __pyx_pf_8fastloss_8_descent_7Penalty_2up___get__(((struct __pyx_obj_8fastloss_8_descent_Penalty *)__pyx_v_self));
-
-  /* function exit code */
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_2up___get__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self) {
-  PyObject *__pyx_r = NULL;
-  __Pyx_RefNannyDeclarations
-  PyObject *__pyx_t_1 = NULL;
-  PyObject *__pyx_t_2 = NULL;
-  __Pyx_RefNannySetupContext("__get__", 0);
-  {
-      __Pyx_PyCriticalSection __pyx_cs;
-      __pyx_t_1 = ((PyObject *)__pyx_v_self);
-      __Pyx_INCREF(__pyx_t_1);
-      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
-      /*try:*/ {
-        {
-          PyObject *__pyx_temp;
-          {
-            __pyx_temp = __pyx_r;
-            __Pyx_INCREF(__pyx_v_self->up);
-            __pyx_r = __pyx_v_self->up;
-          }
-          __Pyx_XDECREF(__pyx_temp);
-        }
-        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-        goto __pyx_L3_return;
-      }
-      /*finally:*/ {
-        __pyx_L3_return: {
-          __pyx_t_2 = __pyx_r;
-          __pyx_r = 0;
-          __Pyx_PyCriticalSection_End(&__pyx_cs);
-          __pyx_r = __pyx_t_2;
-          __pyx_t_2 = 0;
-          goto __pyx_L0;
-        }
-      }
-      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  }
-
-  /* function exit code */
-  __pyx_L0:;
-  __Pyx_XGIVEREF(__pyx_r);
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-/* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_4down_1__get__(PyObject *__pyx_v_self); /*proto*/
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_4down_1__get__(PyObject *__pyx_v_self) {
-  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
-  PyObject *__pyx_r = 0;
-  __Pyx_RefNannyDeclarations
-  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
-  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
-  __pyx_r = __pyx_pf_8fastloss_8_descent_7Penalty_4down___get__(((struct __pyx_obj_8fastloss_8_descent_Penalty *)__pyx_v_self));
-
-  /* function exit code */
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_4down___get__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self) {
-  PyObject *__pyx_r = NULL;
-  __Pyx_RefNannyDeclarations
-  PyObject *__pyx_t_1 = NULL;
-  PyObject *__pyx_t_2 = NULL;
-  __Pyx_RefNannySetupContext("__get__", 0);
-  {
-      __Pyx_PyCriticalSection __pyx_cs;
-      __pyx_t_1 = ((PyObject *)__pyx_v_self);
-      __Pyx_INCREF(__pyx_t_1);
-      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
-      /*try:*/ {
-        {
-          PyObject *__pyx_temp;
-          {
-            __pyx_temp = __pyx_r;
-            __Pyx_INCREF(__pyx_v_self->down);
-            __pyx_r = __pyx_v_self->down;
-          }
-          __Pyx_XDECREF(__pyx_temp);
-        }
-        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-        goto __pyx_L3_return;
-      }
-      /*finally:*/ {
-        __pyx_L3_return: {
-          __pyx_t_2 = __pyx_r;
-          __pyx_r = 0;
-          __Pyx_PyCriticalSection_End(&__pyx_cs);
-          __pyx_r = __pyx_t_2;
-          __pyx_t_2 = 0;
-          goto __pyx_L0;
-        }
-      }
-      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  }
-
-  /* function exit code */
-  __pyx_L0:;
-  __Pyx_XGIVEREF(__pyx_r);
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-/* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_5ridge_1__get__(PyObject *__pyx_v_self); /*proto*/
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_5ridge_1__get__(PyObject *__pyx_v_self) {
-  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
-  PyObject *__pyx_r = 0;
-  __Pyx_RefNannyDeclarations
-  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
-  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
-  __pyx_r = __pyx_pf_8fastloss_8_descent_7Penalty_5ridge___get__(((struct __pyx_obj_8fastloss_8_descent_Penalty *)__pyx_v_self));
-
-  /* function exit code */
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_5ridge___get__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self) {
-  PyObject *__pyx_r = NULL;
-  __Pyx_RefNannyDeclarations
-  PyObject *__pyx_t_1 = NULL;
-  PyObject *__pyx_t_2 = NULL;
-  __Pyx_RefNannySetupContext("__get__", 0);
-  {
-      __Pyx_PyCriticalSection __pyx_cs;
-      __pyx_t_1 = ((PyObject *)__pyx_v_self);
-      __Pyx_INCREF(__pyx_t_1);
-      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
-      /*try:*/ {
-        {
-          PyObject *__pyx_temp;
-          {
-            __pyx_temp = __pyx_r;
-            __Pyx_INCREF(__pyx_v_self->ridge);
-            __pyx_r = __pyx_v_self->ridge;
-          }
-          __Pyx_XDECREF(__pyx_temp);
-        }
-        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-        goto __pyx_L3_return;
-      }
-      /*finally:*/ {
-        __pyx_L3_return: {
-          __pyx_t_2 = __pyx_r;
-          __pyx_r = 0;
-          __Pyx_PyCriticalSection_End(&__pyx_cs);
-          __pyx_r = __pyx_t_2;
-          __pyx_t_2 = 0;
-          goto __pyx_L0;
-        }
-      }
-      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  }
-
-  /* function exit code */
-  __pyx_L0:;
-  __Pyx_XGIVEREF(__pyx_r);
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-/* "(tree fragment)":1
- * def __reduce_cython__(self):             # <<<<<<<<<<<<<<
- *     cdef tuple state
- *     cdef object _dict
-*/
-
-/* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_7__reduce_cython__(PyObject *__pyx_v_self, 
-#if CYTHON_VECTORCALL
-PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
-#else
-PyObject *__pyx_args, PyObject *__pyx_kwds
-#endif
-); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Penalty_6__reduce_cython__, "Penalty.__reduce_cython__(self)");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Penalty_7__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Penalty_7__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Penalty_6__reduce_cython__};
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_7__reduce_cython__(PyObject *__pyx_v_self, 
-#if CYTHON_VECTORCALL
-PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
-#else
-PyObject *__pyx_args, PyObject *__pyx_kwds
-#endif
-) {
-  #if !CYTHON_VECTORCALL
-  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
-  #endif
-  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
-  PyObject *__pyx_r = 0;
-  __Pyx_RefNannyDeclarations
-  __Pyx_RefNannySetupContext("__reduce_cython__ (wrapper)", 0);
-  #if !CYTHON_VECTORCALL
-  #if CYTHON_ASSUME_SAFE_SIZE
-  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
-  #else
-  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
-  #endif
-  #endif
-  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
-  if (unlikely(__pyx_nargs > 0)) { __Pyx_RaiseArgtupleInvalid("__reduce_cython__", 1, 0, 0, __pyx_nargs); return NULL; }
-  const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-  if (unlikely(__pyx_kwds_len < 0)) return NULL;
-  if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("__reduce_cython__", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8fastloss_8_descent_7Penalty_6__reduce_cython__(((struct __pyx_obj_8fastloss_8_descent_Penalty *)__pyx_v_self));
-
-  /* function exit code */
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_6__reduce_cython__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self) {
-  PyObject *__pyx_v_state = 0;
-  PyObject *__pyx_v__dict = 0;
-  int __pyx_v_use_setstate;
-  PyObject *__pyx_r = NULL;
-  __Pyx_RefNannyDeclarations
-  PyObject *__pyx_t_1 = NULL;
-  PyObject *__pyx_t_2 = NULL;
-  int __pyx_t_3;
-  int __pyx_t_4;
-  PyObject *__pyx_t_5 = NULL;
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  __Pyx_RefNannySetupContext("__reduce_cython__", 0);
-
-  /* "(tree fragment)":5
- *     cdef object _dict
- *     cdef bint use_setstate
- *     with CRITICAL_SECTION(self):             # <<<<<<<<<<<<<<
- *         state = (self.down, self.ridge, self.up)
- *         _dict = getattr(self, '__dict__', None)
-*/
-  {
-      __Pyx_PyCriticalSection __pyx_cs;
-      __pyx_t_1 = ((PyObject *)__pyx_v_self);
-      __Pyx_INCREF(__pyx_t_1);
-      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
-      /*try:*/ {
-
-        /* "(tree fragment)":6
- *     cdef bint use_setstate
- *     with CRITICAL_SECTION(self):
- *         state = (self.down, self.ridge, self.up)             # <<<<<<<<<<<<<<
- *         _dict = getattr(self, '__dict__', None)
- *     if _dict is not None and _dict:
-*/
-        __pyx_t_2 = PyTuple_New(3); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 6, __pyx_L4_error)
-        __Pyx_GOTREF(__pyx_t_2);
-        __Pyx_INCREF(__pyx_v_self->down);
-        __Pyx_GIVEREF(__pyx_v_self->down);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 0, __pyx_v_self->down) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
-        __Pyx_INCREF(__pyx_v_self->ridge);
-        __Pyx_GIVEREF(__pyx_v_self->ridge);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 1, __pyx_v_self->ridge) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
-        __Pyx_INCREF(__pyx_v_self->up);
-        __Pyx_GIVEREF(__pyx_v_self->up);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 2, __pyx_v_self->up) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
-        __pyx_v_state = ((PyObject*)__pyx_t_2);
-        __pyx_t_2 = 0;
-
-        /* "(tree fragment)":7
- *     with CRITICAL_SECTION(self):
- *         state = (self.down, self.ridge, self.up)
- *         _dict = getattr(self, '__dict__', None)             # <<<<<<<<<<<<<<
- *     if _dict is not None and _dict:
- *         state += (_dict,)
-*/
-        __pyx_t_2 = __Pyx_GetAttr3(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_dict, Py_None); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 7, __pyx_L4_error)
-        __Pyx_GOTREF(__pyx_t_2);
-        __pyx_v__dict = __pyx_t_2;
-        __pyx_t_2 = 0;
-      }
-
-      /* "(tree fragment)":5
- *     cdef object _dict
- *     cdef bint use_setstate
- *     with CRITICAL_SECTION(self):             # <<<<<<<<<<<<<<
- *         state = (self.down, self.ridge, self.up)
- *         _dict = getattr(self, '__dict__', None)
-*/
-      /*finally:*/ {
-        /*normal exit:*/{
-          __Pyx_PyCriticalSection_End(&__pyx_cs);
-          goto __pyx_L5;
-        }
-        __pyx_L4_error: {
-          __Pyx_PyCriticalSection_End(&__pyx_cs);
-          goto __pyx_L1_error;
-        }
-        __pyx_L5:;
-      }
-      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  }
-
-  /* "(tree fragment)":8
- *         state = (self.down, self.ridge, self.up)
- *         _dict = getattr(self, '__dict__', None)
- *     if _dict is not None and _dict:             # <<<<<<<<<<<<<<
- *         state += (_dict,)
- *         use_setstate = True
-*/
-  __pyx_t_4 = (__pyx_v__dict != Py_None);
-  if (__pyx_t_4) {
-
-  } else {
-
-    __pyx_t_3 = __pyx_t_4;
-
-    goto __pyx_L7_bool_binop_done;
-  }
-  __pyx_t_4 = __Pyx_PyObject_IsTrue(__pyx_v__dict); if (unlikely((__pyx_t_4 < 0))) __PYX_ERR(1, 8, __pyx_L1_error)
-
-  __pyx_t_3 = __pyx_t_4;
-
-  __pyx_L7_bool_binop_done:;
-  if (__pyx_t_3) {
-
-
-    /* "(tree fragment)":9
- *         _dict = getattr(self, '__dict__', None)
- *     if _dict is not None and _dict:
- *         state += (_dict,)             # <<<<<<<<<<<<<<
- *         use_setstate = True
- *     else:
-*/
-    __pyx_t_1 = PyTuple_New(1); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 9, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_1);
-    __Pyx_INCREF(__pyx_v__dict);
-    __Pyx_GIVEREF(__pyx_v__dict);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 0, __pyx_v__dict) != (0)) __PYX_ERR(1, 9, __pyx_L1_error);
-    __pyx_t_2 = PyNumber_InPlaceAdd(__pyx_v_state, __pyx_t_1); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 9, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_2);
-    __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-    __Pyx_DECREF_SET(__pyx_v_state, ((PyObject*)__pyx_t_2));
-    __pyx_t_2 = 0;
-
-    /* "(tree fragment)":10
- *     if _dict is not None and _dict:
- *         state += (_dict,)
- *         use_setstate = True             # <<<<<<<<<<<<<<
- *     else:
- *         use_setstate = self.down is not None or self.ridge is not None or self.up is not None
-*/
-    __pyx_v_use_setstate = 1;
-
-    /* "(tree fragment)":8
- *         state = (self.down, self.ridge, self.up)
- *         _dict = getattr(self, '__dict__', None)
- *     if _dict is not None and _dict:             # <<<<<<<<<<<<<<
- *         state += (_dict,)
- *         use_setstate = True
-*/
-    goto __pyx_L6;
-  }
-
-  /* "(tree fragment)":12
- *         use_setstate = True
- *     else:
- *         use_setstate = self.down is not None or self.ridge is not None or self.up is not None             # <<<<<<<<<<<<<<
- *     if use_setstate:
- *         return __pyx_unpickle_Penalty, (type(self), 0xbd00ab6, None), state
-*/
-  /*else*/ {
-    __pyx_t_4 = (__pyx_v_self->down != Py_None);
-    if (!__pyx_t_4) {
-
-    } else {
-
-      __pyx_t_3 = __pyx_t_4;
-
-      goto __pyx_L9_bool_binop_done;
-    }
-    __pyx_t_4 = (__pyx_v_self->ridge != Py_None);
-    if (!__pyx_t_4) {
-
-    } else {
-
-      __pyx_t_3 = __pyx_t_4;
-
-      goto __pyx_L9_bool_binop_done;
-    }
-    __pyx_t_4 = (__pyx_v_self->up != Py_None);
-
-    __pyx_t_3 = __pyx_t_4;
-
-    __pyx_L9_bool_binop_done:;
-    __pyx_v_use_setstate = __pyx_t_3;
-  }
-  __pyx_L6:;
-
-  /* "(tree fragment)":13
- *     else:
- *         use_setstate = self.down is not None or self.ridge is not None or self.up is not None
- *     if use_setstate:             # <<<<<<<<<<<<<<
- *         return __pyx_unpickle_Penalty, (type(self), 0xbd00ab6, None), state
- *     else:
-*/
-  if (__pyx_v_use_setstate) {
-
-    /* "(tree fragment)":14
- *         use_setstate = self.down is not None or self.ridge is not None or self.up is not None
- *     if use_setstate:
- *         return __pyx_unpickle_Penalty, (type(self), 0xbd00ab6, None), state             # <<<<<<<<<<<<<<
- *     else:
- *         return __pyx_unpickle_Penalty, (type(self), 0xbd00ab6, state)
-*/
-    __Pyx_GetModuleGlobalName(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Penalty); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 14, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_2);
-    __pyx_t_1 = PyTuple_New(3); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 14, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_1);
-    __Pyx_INCREF(((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self))));
-    __Pyx_GIVEREF(((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self))));
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 0, ((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self)))) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
-    __Pyx_INCREF(__pyx_mstate_global->__pyx_int_198183606);
-    __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_198183606);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 1, __pyx_mstate_global->__pyx_int_198183606) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
-    __Pyx_INCREF(Py_None);
-    __Pyx_GIVEREF(Py_None);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 2, Py_None) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
-    __pyx_t_5 = PyTuple_New(3); if (unlikely(!__pyx_t_5)) __PYX_ERR(1, 14, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_5);
-    __Pyx_GIVEREF(__pyx_t_2);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 0, __pyx_t_2) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
-    __Pyx_GIVEREF(__pyx_t_1);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 1, __pyx_t_1) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
-    __Pyx_INCREF(__pyx_v_state);
-    __Pyx_GIVEREF(__pyx_v_state);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 2, __pyx_v_state) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
-    __pyx_t_2 = 0;
-    __pyx_t_1 = 0;
-    {
-      PyObject *__pyx_temp;
-      {
-        __pyx_temp = __pyx_r;
-        __pyx_r = __pyx_t_5;
-      }
-      __Pyx_XDECREF(__pyx_temp);
-    }
-    __pyx_t_5 = 0;
-    goto __pyx_L0;
-
-    /* "(tree fragment)":13
- *     else:
- *         use_setstate = self.down is not None or self.ridge is not None or self.up is not None
- *     if use_setstate:             # <<<<<<<<<<<<<<
- *         return __pyx_unpickle_Penalty, (type(self), 0xbd00ab6, None), state
- *     else:
-*/
-  }
-
-  /* "(tree fragment)":16
- *         return __pyx_unpickle_Penalty, (type(self), 0xbd00ab6, None), state
- *     else:
- *         return __pyx_unpickle_Penalty, (type(self), 0xbd00ab6, state)             # <<<<<<<<<<<<<<
- * def __setstate_cython__(self, __pyx_state):
- *     __pyx_unpickle_Penalty__set_state(self, __pyx_state)
-*/
-  /*else*/ {
-    __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Penalty); if (unlikely(!__pyx_t_5)) __PYX_ERR(1, 16, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_5);
-    __pyx_t_1 = PyTuple_New(3); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 16, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_1);
-    __Pyx_INCREF(((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self))));
-    __Pyx_GIVEREF(((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self))));
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 0, ((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self)))) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
-    __Pyx_INCREF(__pyx_mstate_global->__pyx_int_198183606);
-    __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_198183606);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 1, __pyx_mstate_global->__pyx_int_198183606) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
-    __Pyx_INCREF(__pyx_v_state);
-    __Pyx_GIVEREF(__pyx_v_state);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 2, __pyx_v_state) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
-    __pyx_t_2 = PyTuple_New(2); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 16, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_2);
-    __Pyx_GIVEREF(__pyx_t_5);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 0, __pyx_t_5) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
-    __Pyx_GIVEREF(__pyx_t_1);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 1, __pyx_t_1) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
-    __pyx_t_5 = 0;
-    __pyx_t_1 = 0;
-    {
-      PyObject *__pyx_temp;
-      {
-        __pyx_temp = __pyx_r;
-        __pyx_r = __pyx_t_2;
-      }
-      __Pyx_XDECREF(__pyx_temp);
-    }
-    __pyx_t_2 = 0;
-    goto __pyx_L0;
-  }
-
-  /* "(tree fragment)":1
- * def __reduce_cython__(self):             # <<<<<<<<<<<<<<
- *     cdef tuple state
- *     cdef object _dict
-*/
-
-  /* function exit code */
-  __pyx_L1_error:;
-  __Pyx_XDECREF(__pyx_t_1);
-  __Pyx_XDECREF(__pyx_t_2);
-  __Pyx_XDECREF(__pyx_t_5);
-  __Pyx_AddTraceback("fastloss._descent.Penalty.__reduce_cython__", __pyx_clineno, __pyx_lineno, __pyx_filename);
-  __pyx_r = NULL;
-  __pyx_L0:;
-  __Pyx_XDECREF(__pyx_v_state);
-  __Pyx_XDECREF(__pyx_v__dict);
-
-  __Pyx_XGIVEREF(__pyx_r);
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-/* "(tree fragment)":17
- *     else:
- *         return __pyx_unpickle_Penalty, (type(self), 0xbd00ab6, state)
- * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
- *     __pyx_unpickle_Penalty__set_state(self, __pyx_state)
-*/
-
-/* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_9__setstate_cython__(PyObject *__pyx_v_self, 
-#if CYTHON_VECTORCALL
-PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
-#else
-PyObject *__pyx_args, PyObject *__pyx_kwds
-#endif
-); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_7Penalty_8__setstate_cython__, "Penalty.__setstate_cython__(self, __pyx_state)");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_7Penalty_9__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Penalty_9__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Penalty_8__setstate_cython__};
-static PyObject *__pyx_pw_8fastloss_8_descent_7Penalty_9__setstate_cython__(PyObject *__pyx_v_self, 
-#if CYTHON_VECTORCALL
-PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
-#else
-PyObject *__pyx_args, PyObject *__pyx_kwds
-#endif
-) {
-  PyObject *__pyx_v___pyx_state = 0;
-  #if !CYTHON_VECTORCALL
-  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
-  #endif
-  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
-  PyObject* values[1] = {0};
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  PyObject *__pyx_r = 0;
-  __Pyx_RefNannyDeclarations
-  __Pyx_RefNannySetupContext("__setstate_cython__ (wrapper)", 0);
-  #if !CYTHON_VECTORCALL
-  #if CYTHON_ASSUME_SAFE_SIZE
-  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
-  #else
-  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
-  #endif
-  #endif
-  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
-  {
-    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_pyx_state,0};
-    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(1, 17, __pyx_L3_error)
-    if (__pyx_kwds_len > 0) {
-      switch (__pyx_nargs) {
-        case  1:
-        values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(1, 17, __pyx_L3_error)
-        CYTHON_FALLTHROUGH;
-        case  0: break;
-        default: goto __pyx_L5_argtuple_error;
-      }
-      const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__setstate_cython__", 0) < (0)) __PYX_ERR(1, 17, __pyx_L3_error)
-      for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__setstate_cython__", 1, 1, 1, i); __PYX_ERR(1, 17, __pyx_L3_error) }
-      }
-    } else if (unlikely(__pyx_nargs != 1)) {
-      goto __pyx_L5_argtuple_error;
-    } else {
-      values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(1, 17, __pyx_L3_error)
-    }
-    __pyx_v___pyx_state = values[0];
-  }
-  goto __pyx_L6_skip;
-  __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("__setstate_cython__", 1, 1, 1, __pyx_nargs); __PYX_ERR(1, 17, __pyx_L3_error)
-  __pyx_L6_skip:;
-  goto __pyx_L4_argument_unpacking_done;
-  __pyx_L3_error:;
-  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
-    Py_XDECREF(values[__pyx_temp]);
-  }
-  __Pyx_AddTraceback("fastloss._descent.Penalty.__setstate_cython__", __pyx_clineno, __pyx_lineno, __pyx_filename);
-  __Pyx_RefNannyFinishContext();
-  return NULL;
-  __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_7Penalty_8__setstate_cython__(((struct __pyx_obj_8fastloss_8_descent_Penalty *)__pyx_v_self), __pyx_v___pyx_state);
-
-  /* function exit code */
-  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
-    Py_XDECREF(values[__pyx_temp]);
-  }
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-static PyObject *__pyx_pf_8fastloss_8_descent_7Penalty_8__setstate_cython__(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_self, PyObject *__pyx_v___pyx_state) {
-  PyObject *__pyx_r = NULL;
-  __Pyx_RefNannyDeclarations
-  PyObject *__pyx_t_1 = NULL;
-  PyObject *__pyx_t_2 = NULL;
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  __Pyx_RefNannySetupContext("__setstate_cython__", 0);
-
-  /* "(tree fragment)":18
- *         return __pyx_unpickle_Penalty, (type(self), 0xbd00ab6, state)
- * def __setstate_cython__(self, __pyx_state):
- *     __pyx_unpickle_Penalty__set_state(self, __pyx_state)             # <<<<<<<<<<<<<<
-*/
-  __pyx_t_1 = __pyx_v___pyx_state;
-  __Pyx_INCREF(__pyx_t_1);
-  if (!(likely(PyTuple_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("tuple", __pyx_t_1))) __PYX_ERR(1, 18, __pyx_L1_error)
-  if (unlikely(__pyx_t_1 == Py_None)) {
-    PyErr_SetString(PyExc_TypeError, "cannot pass None into a C function argument that is declared \047not None\047");
-    __PYX_ERR(1, 18, __pyx_L1_error)
-  }
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent___pyx_unpickle_Penalty__set_state(__pyx_v_self, ((PyObject*)__pyx_t_1)); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 18, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_2);
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-
-  /* "(tree fragment)":17
- *     else:
- *         return __pyx_unpickle_Penalty, (type(self), 0xbd00ab6, state)
- * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
- *     __pyx_unpickle_Penalty__set_state(self, __pyx_state)
-*/
-
-  /* function exit code */
-  __pyx_r = Py_None; __Pyx_INCREF(Py_None);
-  goto __pyx_L0;
-  __pyx_L1_error:;
-  __Pyx_XDECREF(__pyx_t_1);
-  __Pyx_XDECREF(__pyx_t_2);
-  __Pyx_AddTraceback("fastloss._descent.Penalty.__setstate_cython__", __pyx_clineno, __pyx_lineno, __pyx_filename);
-  __pyx_r = NULL;
-  __pyx_L0:;
-  __Pyx_XGIVEREF(__pyx_r);
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-/* "fastloss/_descent.pyx":215
+/* "fastloss/_descent.pyx":204
  *     cdef object active
  * 
- *     def __init__(self, Columns columns, gradient, c, Penalty penalty, intercept):             # <<<<<<<<<<<<<<
+ *     def __init__(self, Columns columns, gradient, c, penalty, intercept):             # <<<<<<<<<<<<<<
  *         self.columns, self.penalty = columns, penalty
  *         self.start = c
 */
@@ -8316,7 +7154,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_columns = 0;
   PyObject *__pyx_v_gradient = 0;
   PyObject *__pyx_v_c = 0;
-  struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_penalty = 0;
+  PyObject *__pyx_v_penalty = 0;
   PyObject *__pyx_v_intercept = 0;
   #if !CYTHON_VECTORCALL_TPNEW
   CYTHON_UNUSED Py_ssize_t __pyx_nargs;
@@ -8340,60 +7178,60 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_columns,&__pyx_mstate_global->__pyx_n_u_gradient,&__pyx_mstate_global->__pyx_n_u_c,&__pyx_mstate_global->__pyx_n_u_penalty,&__pyx_mstate_global->__pyx_n_u_intercept,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL_TPNEW(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 215, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 204, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  5:
         values[4] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 4);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 215, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 204, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 215, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 204, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 215, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 204, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 215, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 204, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 215, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 204, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 215, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 204, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 5; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 1, 5, 5, i); __PYX_ERR(0, 215, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 1, 5, 5, i); __PYX_ERR(0, 204, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 5)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 215, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 204, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 215, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 204, __pyx_L3_error)
       values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 215, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 204, __pyx_L3_error)
       values[3] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 3);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 215, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 204, __pyx_L3_error)
       values[4] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 4);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 215, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 204, __pyx_L3_error)
     }
     __pyx_v_columns = ((struct __pyx_obj_8fastloss_8_descent_Columns *)values[0]);
     __pyx_v_gradient = values[1];
     __pyx_v_c = values[2];
-    __pyx_v_penalty = ((struct __pyx_obj_8fastloss_8_descent_Penalty *)values[3]);
+    __pyx_v_penalty = values[3];
     __pyx_v_intercept = values[4];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("__init__", 1, 5, 5, __pyx_nargs); __PYX_ERR(0, 215, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("__init__", 1, 5, 5, __pyx_nargs); __PYX_ERR(0, 204, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -8404,8 +7242,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return -1;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_columns), __pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Columns, 1, "columns", 0))) __PYX_ERR(0, 215, __pyx_L1_error)
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_penalty), __pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Penalty, 1, "penalty", 0))) __PYX_ERR(0, 215, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_columns), __pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Columns, 1, "columns", 0))) __PYX_ERR(0, 204, __pyx_L1_error)
   __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self), __pyx_v_columns, __pyx_v_gradient, __pyx_v_c, __pyx_v_penalty, __pyx_v_intercept);
 
   /* function exit code */
@@ -8425,7 +7262,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_columns, PyObject *__pyx_v_gradient, PyObject *__pyx_v_c, struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_penalty, PyObject *__pyx_v_intercept) {
+static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, struct __pyx_obj_8fastloss_8_descent_Columns *__pyx_v_columns, PyObject *__pyx_v_gradient, PyObject *__pyx_v_c, PyObject *__pyx_v_penalty, PyObject *__pyx_v_intercept) {
   int __pyx_r;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
@@ -8444,28 +7281,28 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__init__", 0);
 
-  /* "fastloss/_descent.pyx":216
+  /* "fastloss/_descent.pyx":205
  * 
- *     def __init__(self, Columns columns, gradient, c, Penalty penalty, intercept):
+ *     def __init__(self, Columns columns, gradient, c, penalty, intercept):
  *         self.columns, self.penalty = columns, penalty             # <<<<<<<<<<<<<<
  *         self.start = c
  *         self.c = c.copy()
 */
   __pyx_t_1 = ((PyObject *)__pyx_v_columns);
   __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = ((PyObject *)__pyx_v_penalty);
+  __pyx_t_2 = __pyx_v_penalty;
   __Pyx_INCREF(__pyx_t_2);
   __Pyx_GIVEREF(__pyx_t_1);
   __Pyx_GOTREF((PyObject *)__pyx_v_self->columns);
   __Pyx_DECREF_SET(__pyx_v_self->columns, ((struct __pyx_obj_8fastloss_8_descent_Columns *)__pyx_t_1));
   __pyx_t_1 = 0;
   __Pyx_GIVEREF(__pyx_t_2);
-  __Pyx_GOTREF((PyObject *)__pyx_v_self->penalty);
-  __Pyx_DECREF_SET(__pyx_v_self->penalty, ((struct __pyx_obj_8fastloss_8_descent_Penalty *)__pyx_t_2));
+  __Pyx_GOTREF(__pyx_v_self->penalty);
+  __Pyx_DECREF_SET(__pyx_v_self->penalty, __pyx_t_2);
   __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":217
- *     def __init__(self, Columns columns, gradient, c, Penalty penalty, intercept):
+  /* "fastloss/_descent.pyx":206
+ *     def __init__(self, Columns columns, gradient, c, penalty, intercept):
  *         self.columns, self.penalty = columns, penalty
  *         self.start = c             # <<<<<<<<<<<<<<
  *         self.c = c.copy()
@@ -8476,7 +7313,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
   __Pyx_GOTREF(__pyx_v_self->start);
   __Pyx_DECREF_SET(__pyx_v_self->start, __pyx_v_c);
 
-  /* "fastloss/_descent.pyx":218
+  /* "fastloss/_descent.pyx":207
  *         self.columns, self.penalty = columns, penalty
  *         self.start = c
  *         self.c = c.copy()             # <<<<<<<<<<<<<<
@@ -8490,7 +7327,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
     PyObject *__pyx_callargs[2] = {__pyx_t_1, NULL};
     __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_copy, __pyx_callargs+__pyx_t_3, (1-__pyx_t_3) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 218, __pyx_L1_error)
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 207, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
   }
   __Pyx_GIVEREF(__pyx_t_2);
@@ -8498,7 +7335,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
   __Pyx_DECREF_SET(__pyx_v_self->c, __pyx_t_2);
   __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":219
+  /* "fastloss/_descent.pyx":208
  *         self.start = c
  *         self.c = c.copy()
  *         self.slope = gradient             # <<<<<<<<<<<<<<
@@ -8510,7 +7347,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
   __Pyx_GOTREF(__pyx_v_self->slope);
   __Pyx_DECREF_SET(__pyx_v_self->slope, __pyx_v_gradient);
 
-  /* "fastloss/_descent.pyx":220
+  /* "fastloss/_descent.pyx":209
  *         self.c = c.copy()
  *         self.slope = gradient
  *         self.residual = np.zeros(columns.n)             # <<<<<<<<<<<<<<
@@ -8518,12 +7355,12 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
  *         self.moved = 0
 */
   __pyx_t_1 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 220, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 209, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_zeros); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 220, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_zeros); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 209, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-  __pyx_t_4 = __Pyx_PyLong_From_int64_t(__pyx_v_columns->n); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 220, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyLong_From_int64_t(__pyx_v_columns->n); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 209, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   __pyx_t_3 = 1;
   #if CYTHON_UNPACK_METHODS
@@ -8543,7 +7380,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
     __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
     __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 220, __pyx_L1_error)
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 209, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
   }
   __Pyx_GIVEREF(__pyx_t_2);
@@ -8551,7 +7388,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
   __Pyx_DECREF_SET(__pyx_v_self->residual, __pyx_t_2);
   __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":221
+  /* "fastloss/_descent.pyx":210
  *         self.slope = gradient
  *         self.residual = np.zeros(columns.n)
  *         self.curvature = columns.squares()             # <<<<<<<<<<<<<<
@@ -8565,7 +7402,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
     PyObject *__pyx_callargs[2] = {__pyx_t_5, NULL};
     __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_squares, __pyx_callargs+__pyx_t_3, (1-__pyx_t_3) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 221, __pyx_L1_error)
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 210, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
   }
   __Pyx_GIVEREF(__pyx_t_2);
@@ -8573,7 +7410,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
   __Pyx_DECREF_SET(__pyx_v_self->curvature, __pyx_t_2);
   __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":222
+  /* "fastloss/_descent.pyx":211
  *         self.residual = np.zeros(columns.n)
  *         self.curvature = columns.squares()
  *         self.moved = 0             # <<<<<<<<<<<<<<
@@ -8582,7 +7419,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
 */
   __pyx_v_self->moved = 0.0;
 
-  /* "fastloss/_descent.pyx":223
+  /* "fastloss/_descent.pyx":212
  *         self.curvature = columns.squares()
  *         self.moved = 0
  *         if intercept is None:             # <<<<<<<<<<<<<<
@@ -8593,7 +7430,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
   if (__pyx_t_6) {
 
 
-    /* "fastloss/_descent.pyx":224
+    /* "fastloss/_descent.pyx":213
  *         self.moved = 0
  *         if intercept is None:
  *             self.slope_sum, self.centre, self.weight_sum = 0, np.zeros(columns.m), 1             # <<<<<<<<<<<<<<
@@ -8603,12 +7440,12 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
     __pyx_t_7 = 0.0;
 
     __pyx_t_5 = NULL;
-    __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 224, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 213, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
-    __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_zeros); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 224, __pyx_L1_error)
+    __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_zeros); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 213, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    __pyx_t_4 = __Pyx_PyLong_From_int64_t(__pyx_v_columns->m); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 224, __pyx_L1_error)
+    __pyx_t_4 = __Pyx_PyLong_From_int64_t(__pyx_v_columns->m); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 213, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
     __pyx_t_3 = 1;
     #if CYTHON_UNPACK_METHODS
@@ -8628,7 +7465,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
       __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
       __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
       __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 224, __pyx_L1_error)
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 213, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_2);
     }
     __pyx_t_8 = 1.0;
@@ -8640,7 +7477,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
     __pyx_t_2 = 0;
     __pyx_v_self->weight_sum = __pyx_t_8;
 
-    /* "fastloss/_descent.pyx":223
+    /* "fastloss/_descent.pyx":212
  *         self.curvature = columns.squares()
  *         self.moved = 0
  *         if intercept is None:             # <<<<<<<<<<<<<<
@@ -8650,7 +7487,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
     goto __pyx_L3;
   }
 
-  /* "fastloss/_descent.pyx":226
+  /* "fastloss/_descent.pyx":215
  *             self.slope_sum, self.centre, self.weight_sum = 0, np.zeros(columns.m), 1
  *         else:
  *             self.slope_sum, self.centre, self.weight_sum = intercept             # <<<<<<<<<<<<<<
@@ -8664,7 +7501,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
       if (unlikely(size != 3)) {
         if (size > 3) __Pyx_RaiseTooManyValuesError(3);
         else if (size >= 0) __Pyx_RaiseNeedMoreValuesError(size);
-        __PYX_ERR(0, 226, __pyx_L1_error)
+        __PYX_ERR(0, 215, __pyx_L1_error)
       }
       #if CYTHON_ASSUME_SAFE_MACROS && !CYTHON_AVOID_BORROWED_REFS
       if (likely(PyTuple_CheckExact(sequence))) {
@@ -8676,26 +7513,26 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
         __Pyx_INCREF(__pyx_t_4);
       } else {
         __pyx_t_2 = __Pyx_PyList_GET_ITEM_REF(sequence, 0, __Pyx_ReferenceSharing_SharedReference);
-        if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 226, __pyx_L1_error)
+        if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 215, __pyx_L1_error)
         __Pyx_XGOTREF(__pyx_t_2);
         __pyx_t_1 = __Pyx_PyList_GET_ITEM_REF(sequence, 1, __Pyx_ReferenceSharing_SharedReference);
-        if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 226, __pyx_L1_error)
+        if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 215, __pyx_L1_error)
         __Pyx_XGOTREF(__pyx_t_1);
         __pyx_t_4 = __Pyx_PyList_GET_ITEM_REF(sequence, 2, __Pyx_ReferenceSharing_SharedReference);
-        if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 226, __pyx_L1_error)
+        if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 215, __pyx_L1_error)
         __Pyx_XGOTREF(__pyx_t_4);
       }
       #else
-      __pyx_t_2 = __Pyx_PySequence_ITEM(sequence, 0); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 226, __pyx_L1_error)
+      __pyx_t_2 = __Pyx_PySequence_ITEM(sequence, 0); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 215, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_2);
-      __pyx_t_1 = __Pyx_PySequence_ITEM(sequence, 1); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 226, __pyx_L1_error)
+      __pyx_t_1 = __Pyx_PySequence_ITEM(sequence, 1); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 215, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
-      __pyx_t_4 = __Pyx_PySequence_ITEM(sequence, 2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 226, __pyx_L1_error)
+      __pyx_t_4 = __Pyx_PySequence_ITEM(sequence, 2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 215, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_4);
       #endif
     } else {
       Py_ssize_t index = -1;
-      __pyx_t_5 = PyObject_GetIter(__pyx_v_intercept); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 226, __pyx_L1_error)
+      __pyx_t_5 = PyObject_GetIter(__pyx_v_intercept); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 215, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_5);
       __pyx_t_9 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_5);
       index = 0; __pyx_t_2 = __pyx_t_9(__pyx_t_5); if (unlikely(!__pyx_t_2)) goto __pyx_L4_unpacking_failed;
@@ -8704,7 +7541,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
       __Pyx_GOTREF(__pyx_t_1);
       index = 2; __pyx_t_4 = __pyx_t_9(__pyx_t_5); if (unlikely(!__pyx_t_4)) goto __pyx_L4_unpacking_failed;
       __Pyx_GOTREF(__pyx_t_4);
-      if (__Pyx_IternextUnpackEndCheck(__pyx_t_9(__pyx_t_5), 3) < (0)) __PYX_ERR(0, 226, __pyx_L1_error)
+      if (__Pyx_IternextUnpackEndCheck(__pyx_t_9(__pyx_t_5), 3) < (0)) __PYX_ERR(0, 215, __pyx_L1_error)
       __pyx_t_9 = NULL;
       __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
       goto __pyx_L5_unpacking_done;
@@ -8712,12 +7549,12 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
       __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
       __pyx_t_9 = NULL;
       if (__Pyx_IterFinish() == 0) __Pyx_RaiseNeedMoreValuesError(index);
-      __PYX_ERR(0, 226, __pyx_L1_error)
+      __PYX_ERR(0, 215, __pyx_L1_error)
       __pyx_L5_unpacking_done:;
     }
-    __pyx_t_8 = __Pyx_PyFloat_AsDouble(__pyx_t_2); if (unlikely((__pyx_t_8 == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 226, __pyx_L1_error)
+    __pyx_t_8 = __Pyx_PyFloat_AsDouble(__pyx_t_2); if (unlikely((__pyx_t_8 == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 215, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __pyx_t_7 = __Pyx_PyFloat_AsDouble(__pyx_t_4); if (unlikely((__pyx_t_7 == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 226, __pyx_L1_error)
+    __pyx_t_7 = __Pyx_PyFloat_AsDouble(__pyx_t_4); if (unlikely((__pyx_t_7 == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 215, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
     __pyx_v_self->slope_sum = __pyx_t_8;
     __Pyx_GIVEREF(__pyx_t_1);
@@ -8726,7 +7563,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
     __pyx_t_1 = 0;
     __pyx_v_self->weight_sum = __pyx_t_7;
 
-    /* "fastloss/_descent.pyx":227
+    /* "fastloss/_descent.pyx":216
  *         else:
  *             self.slope_sum, self.centre, self.weight_sum = intercept
  *             self.curvature = np.maximum(self.curvature - self.centre**2 / self.weight_sum, 1e-12 * self.curvature)             # <<<<<<<<<<<<<<
@@ -8734,23 +7571,23 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
  * 
 */
     __pyx_t_1 = NULL;
-    __Pyx_GetModuleGlobalName(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 227, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 216, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
-    __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_maximum); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 227, __pyx_L1_error)
+    __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_maximum); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 216, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __pyx_t_2 = PyNumber_Power(__pyx_v_self->centre, __pyx_mstate_global->__pyx_int_2, Py_None); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 227, __pyx_L1_error)
+    __pyx_t_2 = PyNumber_Power(__pyx_v_self->centre, __pyx_mstate_global->__pyx_int_2, Py_None); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 216, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
-    __pyx_t_10 = PyFloat_FromDouble(__pyx_v_self->weight_sum); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 227, __pyx_L1_error)
+    __pyx_t_10 = PyFloat_FromDouble(__pyx_v_self->weight_sum); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 216, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_10);
-    __pyx_t_11 = __Pyx_PyNumber_Divide(__pyx_t_2, __pyx_t_10); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 227, __pyx_L1_error)
+    __pyx_t_11 = __Pyx_PyNumber_Divide(__pyx_t_2, __pyx_t_10); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 216, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_11);
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-    __pyx_t_10 = __Pyx_PyNumber_Subtract_object_object(__pyx_v_self->curvature, __pyx_t_11); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 227, __pyx_L1_error)
+    __pyx_t_10 = __Pyx_PyNumber_Subtract_object_object(__pyx_v_self->curvature, __pyx_t_11); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 216, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_10);
     __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
-    __pyx_t_11 = __Pyx_PyNumber_Multiply_float_object(__pyx_mstate_global->__pyx_float_1eneg_12, __pyx_v_self->curvature); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 227, __pyx_L1_error)
+    __pyx_t_11 = __Pyx_PyNumber_Multiply_float_object(__pyx_mstate_global->__pyx_float_1eneg_12, __pyx_v_self->curvature); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 216, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_11);
     __pyx_t_3 = 1;
     #if CYTHON_UNPACK_METHODS
@@ -8771,7 +7608,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
       __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
       __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
       __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-      if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 227, __pyx_L1_error)
+      if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 216, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_4);
     }
     __Pyx_GIVEREF(__pyx_t_4);
@@ -8781,7 +7618,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
   }
   __pyx_L3:;
 
-  /* "fastloss/_descent.pyx":228
+  /* "fastloss/_descent.pyx":217
  *             self.slope_sum, self.centre, self.weight_sum = intercept
  *             self.curvature = np.maximum(self.curvature - self.centre**2 / self.weight_sum, 1e-12 * self.curvature)
  *         self.active = np.empty(columns.m, dtype=np.int32)             # <<<<<<<<<<<<<<
@@ -8789,16 +7626,16 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
  *     @property
 */
   __pyx_t_5 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 228, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 217, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
-  __pyx_t_10 = __Pyx_PyObject_GetAttrStr(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_empty); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 228, __pyx_L1_error)
+  __pyx_t_10 = __Pyx_PyObject_GetAttrStr(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_empty); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 217, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_10);
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
-  __pyx_t_11 = __Pyx_PyLong_From_int64_t(__pyx_v_columns->m); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 228, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_PyLong_From_int64_t(__pyx_v_columns->m); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 217, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
-  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 228, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 217, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = __Pyx_PyObject_GetAttrStr(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_int32); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 228, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyObject_GetAttrStr(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_int32); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 217, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   #if CYTHON_VECTORCALL
@@ -8818,14 +7655,14 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
   {
     PyObject *__pyx_callargs[3] = {__pyx_t_5, __pyx_t_11, __pyx_t_2};
     #if CYTHON_VECTORCALL
-    __pyx_t_1 = __pyx_mstate_global->__pyx_tuple[0];
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 228, __pyx_L1_error)
+    __pyx_t_1 = __pyx_mstate_global->__pyx_tuple[1];
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 217, __pyx_L1_error)
     __Pyx_INCREF(__pyx_t_1);
     #else
     {
       PyObject *__pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_dtype};
       __pyx_t_1 = __Pyx_MakeKwargDict(__pyx_temp, __pyx_callargs+2, 1);
-      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 228, __pyx_L1_error)
+      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 217, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
     }
     #endif
@@ -8837,7 +7674,7 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
     __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 228, __pyx_L1_error)
+    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 217, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
   }
   __Pyx_GIVEREF(__pyx_t_4);
@@ -8845,10 +7682,10 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
   __Pyx_DECREF_SET(__pyx_v_self->active, __pyx_t_4);
   __pyx_t_4 = 0;
 
-  /* "fastloss/_descent.pyx":215
+  /* "fastloss/_descent.pyx":204
  *     cdef object active
  * 
- *     def __init__(self, Columns columns, gradient, c, Penalty penalty, intercept):             # <<<<<<<<<<<<<<
+ *     def __init__(self, Columns columns, gradient, c, penalty, intercept):             # <<<<<<<<<<<<<<
  *         self.columns, self.penalty = columns, penalty
  *         self.start = c
 */
@@ -8871,30 +7708,30 @@ static int __pyx_pf_8fastloss_8_descent_13ResidualModel___init__(struct __pyx_ob
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":230
+/* "fastloss/_descent.pyx":219
  *         self.active = np.empty(columns.m, dtype=np.int32)
  * 
  *     @property             # <<<<<<<<<<<<<<
- *     def epoch_cost(self):
- *         """Operations of a sweep over all coordinates, roughly."""
+ *     def shift(self):
+ *         """By how much an unpenalised intercept moves at c0, negated."""
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_10epoch_cost_1__get__(PyObject *__pyx_v_self); /*proto*/
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_10epoch_cost_1__get__(PyObject *__pyx_v_self) {
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_5shift_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_5shift_1__get__(PyObject *__pyx_v_self) {
   CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
   PyObject *__pyx_r = 0;
   __Pyx_RefNannyDeclarations
   __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
   __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
-  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_10epoch_cost___get__(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_5shift___get__(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10epoch_cost___get__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self) {
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_5shift___get__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
@@ -8903,14 +7740,14 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10epoch_cost___get
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__get__", 0);
 
-  /* "fastloss/_descent.pyx":233
- *     def epoch_cost(self):
- *         """Operations of a sweep over all coordinates, roughly."""
- *         return 4 * self.columns.numbers             # <<<<<<<<<<<<<<
+  /* "fastloss/_descent.pyx":222
+ *     def shift(self):
+ *         """By how much an unpenalised intercept moves at c0, negated."""
+ *         return self.slope_sum / self.weight_sum             # <<<<<<<<<<<<<<
  * 
- *     def descend(self, int sweeps):
+ *     @property
 */
-  __pyx_t_1 = __Pyx_PyLong_From_int64_t((4 * __pyx_v_self->columns->numbers)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 233, __pyx_L1_error)
+  __pyx_t_1 = PyFloat_FromDouble((__pyx_v_self->slope_sum / __pyx_v_self->weight_sum)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 222, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   {
     PyObject *__pyx_temp;
@@ -8923,18 +7760,18 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10epoch_cost___get
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "fastloss/_descent.pyx":230
+  /* "fastloss/_descent.pyx":219
  *         self.active = np.empty(columns.m, dtype=np.int32)
  * 
  *     @property             # <<<<<<<<<<<<<<
- *     def epoch_cost(self):
- *         """Operations of a sweep over all coordinates, roughly."""
+ *     def shift(self):
+ *         """By how much an unpenalised intercept moves at c0, negated."""
 */
 
   /* function exit code */
   __pyx_L1_error:;
   __Pyx_XDECREF(__pyx_t_1);
-  __Pyx_AddTraceback("fastloss._descent.ResidualModel.epoch_cost.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_AddTraceback("fastloss._descent.ResidualModel.shift.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = NULL;
   __pyx_L0:;
   __Pyx_XGIVEREF(__pyx_r);
@@ -8942,8 +7779,262 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10epoch_cost___get
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":235
- *         return 4 * self.columns.numbers
+/* "fastloss/_descent.pyx":224
+ *         return self.slope_sum / self.weight_sum
+ * 
+ *     @property             # <<<<<<<<<<<<<<
+ *     def sweep_cost(self):
+ *         """Operations of a sweep over all coordinates, roughly."""
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_10sweep_cost_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_10sweep_cost_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_10sweep_cost___get__(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10sweep_cost___get__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+
+  /* "fastloss/_descent.pyx":227
+ *     def sweep_cost(self):
+ *         """Operations of a sweep over all coordinates, roughly."""
+ *         return 2 * self.columns.numbers             # <<<<<<<<<<<<<<
+ * 
+ *     def hessian_cost(self, int64_t count):
+*/
+  __pyx_t_1 = __Pyx_PyLong_From_int64_t((2 * __pyx_v_self->columns->numbers)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 227, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  {
+    PyObject *__pyx_temp;
+    {
+      __pyx_temp = __pyx_r;
+      __pyx_r = __pyx_t_1;
+    }
+    __Pyx_XDECREF(__pyx_temp);
+  }
+  __pyx_t_1 = 0;
+  goto __pyx_L0;
+
+  /* "fastloss/_descent.pyx":224
+ *         return self.slope_sum / self.weight_sum
+ * 
+ *     @property             # <<<<<<<<<<<<<<
+ *     def sweep_cost(self):
+ *         """Operations of a sweep over all coordinates, roughly."""
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("fastloss._descent.ResidualModel.sweep_cost.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "fastloss/_descent.pyx":229
+ *         return 2 * self.columns.numbers
+ * 
+ *     def hessian_cost(self, int64_t count):             # <<<<<<<<<<<<<<
+ *         """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""
+ *         cdef int64_t part = self.columns.numbers * count // max(<int64_t>1, self.columns.m)
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_3hessian_cost(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_2hessian_cost, "ResidualModel.hessian_cost(self, int64_t count)\n\nOperations that the Hessian of so many coordinates takes, in terms of those of a sweep.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_3hessian_cost = {"hessian_cost", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_3hessian_cost, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_2hessian_cost};
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_3hessian_cost(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  int64_t __pyx_v_count;
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject* values[1] = {0};
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("hessian_cost (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  {
+    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_count,0};
+    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 229, __pyx_L3_error)
+    if (__pyx_kwds_len > 0) {
+      switch (__pyx_nargs) {
+        case  1:
+        values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 229, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  0: break;
+        default: goto __pyx_L5_argtuple_error;
+      }
+      const Py_ssize_t kwd_pos_args = __pyx_nargs;
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "hessian_cost", 0) < (0)) __PYX_ERR(0, 229, __pyx_L3_error)
+      for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("hessian_cost", 1, 1, 1, i); __PYX_ERR(0, 229, __pyx_L3_error) }
+      }
+    } else if (unlikely(__pyx_nargs != 1)) {
+      goto __pyx_L5_argtuple_error;
+    } else {
+      values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 229, __pyx_L3_error)
+    }
+    __pyx_v_count = __Pyx_PyLong_As_int64_t(values[0]); if (unlikely((__pyx_v_count == ((int64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 229, __pyx_L3_error)
+  }
+  goto __pyx_L6_skip;
+  __pyx_L5_argtuple_error:;
+  __Pyx_RaiseArgtupleInvalid("hessian_cost", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 229, __pyx_L3_error)
+  __pyx_L6_skip:;
+  goto __pyx_L4_argument_unpacking_done;
+  __pyx_L3_error:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __Pyx_AddTraceback("fastloss._descent.ResidualModel.hessian_cost", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_RefNannyFinishContext();
+  return NULL;
+  __pyx_L4_argument_unpacking_done:;
+  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_2hessian_cost(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self), __pyx_v_count);
+
+  /* function exit code */
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2hessian_cost(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, int64_t __pyx_v_count) {
+  int64_t __pyx_v_part;
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  int64_t __pyx_t_1;
+  int64_t __pyx_t_2;
+  int64_t __pyx_t_3;
+  int __pyx_t_4;
+  PyObject *__pyx_t_5 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("hessian_cost", 0);
+
+  /* "fastloss/_descent.pyx":231
+ *     def hessian_cost(self, int64_t count):
+ *         """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""
+ *         cdef int64_t part = self.columns.numbers * count // max(<int64_t>1, self.columns.m)             # <<<<<<<<<<<<<<
+ *         return count * part // (32 if self.columns.starts is None else 1)
+ * 
+*/
+
+  __pyx_t_1 = __pyx_v_self->columns->m;
+
+  __pyx_t_2 = ((int64_t)1);
+  __pyx_t_4 = (__pyx_t_1 > __pyx_t_2);
+
+  if (__pyx_t_4) {
+
+    __pyx_t_3 = __pyx_t_1;
+  } else {
+
+    __pyx_t_3 = __pyx_t_2;
+  }
+
+  __pyx_v_part = ((__pyx_v_self->columns->numbers * __pyx_v_count) / __pyx_t_3);
+
+
+  /* "fastloss/_descent.pyx":232
+ *         """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""
+ *         cdef int64_t part = self.columns.numbers * count // max(<int64_t>1, self.columns.m)
+ *         return count * part // (32 if self.columns.starts is None else 1)             # <<<<<<<<<<<<<<
+ * 
+ *     def descend(self, int sweeps):
+*/
+  __pyx_t_4 = (__pyx_v_self->columns->starts == Py_None);
+  if (__pyx_t_4) {
+
+    __pyx_t_3 = 32;
+  } else {
+
+    __pyx_t_3 = 1;
+  }
+
+  __pyx_t_5 = __Pyx_PyLong_From_int64_t(((__pyx_v_count * __pyx_v_part) / __pyx_t_3)); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 232, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+
+  {
+    PyObject *__pyx_temp;
+    {
+      __pyx_temp = __pyx_r;
+      __pyx_r = __pyx_t_5;
+    }
+    __Pyx_XDECREF(__pyx_temp);
+  }
+  __pyx_t_5 = 0;
+  goto __pyx_L0;
+
+  /* "fastloss/_descent.pyx":229
+ *         return 2 * self.columns.numbers
+ * 
+ *     def hessian_cost(self, int64_t count):             # <<<<<<<<<<<<<<
+ *         """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""
+ *         cdef int64_t part = self.columns.numbers * count // max(<int64_t>1, self.columns.m)
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_5);
+  __Pyx_AddTraceback("fastloss._descent.ResidualModel.hessian_cost", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "fastloss/_descent.pyx":234
+ *         return count * part // (32 if self.columns.starts is None else 1)
  * 
  *     def descend(self, int sweeps):             # <<<<<<<<<<<<<<
  *         """One sweep over all coordinates, and further ones over those that are then not 0.
@@ -8951,16 +8042,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10epoch_cost___get
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_3descend(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_5descend(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_2descend, "ResidualModel.descend(self, int sweeps)\n\nOne sweep over all coordinates, and further ones over those that are then not 0.\n\nReturns the largest change of a coordinate times the root of its curvature, in the last sweep over all.");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_3descend = {"descend", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_3descend, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_2descend};
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_3descend(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_4descend, "ResidualModel.descend(self, int sweeps)\n\nOne sweep over all coordinates, and further ones over those that are then not 0.\n\nReturns the largest change of a coordinate times the root of its curvature, in the last sweep over all.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_5descend = {"descend", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_5descend, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_4descend};
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_5descend(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -8990,32 +8081,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_sweeps,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 235, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 234, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 235, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 234, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "descend", 0) < (0)) __PYX_ERR(0, 235, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "descend", 0) < (0)) __PYX_ERR(0, 234, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("descend", 1, 1, 1, i); __PYX_ERR(0, 235, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("descend", 1, 1, 1, i); __PYX_ERR(0, 234, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 235, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 234, __pyx_L3_error)
     }
-    __pyx_v_sweeps = __Pyx_PyLong_As_int(values[0]); if (unlikely((__pyx_v_sweeps == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 235, __pyx_L3_error)
+    __pyx_v_sweeps = __Pyx_PyLong_As_int(values[0]); if (unlikely((__pyx_v_sweeps == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 234, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("descend", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 235, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("descend", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 234, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -9026,7 +8117,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self), __pyx_v_sweeps);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_4descend(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self), __pyx_v_sweeps);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -9037,7 +8128,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, int __pyx_v_sweeps) {
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_4descend(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, int __pyx_v_sweeps) {
   double *__pyx_v_c;
   double *__pyx_v_v;
   double const *__pyx_v_slope;
@@ -9083,7 +8174,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("descend", 0);
 
-  /* "fastloss/_descent.pyx":240
+  /* "fastloss/_descent.pyx":239
  *         Returns the largest change of a coordinate times the root of its curvature, in the last sweep over all.
  *         """
  *         cdef double *c = doubles(self.c)             # <<<<<<<<<<<<<<
@@ -9092,11 +8183,11 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
   __pyx_t_1 = __pyx_v_self->c;
   __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 240, __pyx_L1_error)
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 239, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_c = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":241
+  /* "fastloss/_descent.pyx":240
  *         """
  *         cdef double *c = doubles(self.c)
  *         cdef double *v = doubles(self.residual)             # <<<<<<<<<<<<<<
@@ -9105,11 +8196,11 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
   __pyx_t_1 = __pyx_v_self->residual;
   __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 241, __pyx_L1_error)
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 240, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_v = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":242
+  /* "fastloss/_descent.pyx":241
  *         cdef double *c = doubles(self.c)
  *         cdef double *v = doubles(self.residual)
  *         cdef const double *slope = doubles(self.slope)             # <<<<<<<<<<<<<<
@@ -9118,11 +8209,11 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
   __pyx_t_1 = __pyx_v_self->slope;
   __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 242, __pyx_L1_error)
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 241, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_slope = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":243
+  /* "fastloss/_descent.pyx":242
  *         cdef double *v = doubles(self.residual)
  *         cdef const double *slope = doubles(self.slope)
  *         cdef const double *curvature = doubles(self.curvature)             # <<<<<<<<<<<<<<
@@ -9131,50 +8222,50 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
   __pyx_t_1 = __pyx_v_self->curvature;
   __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 243, __pyx_L1_error)
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 242, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_curvature = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":244
+  /* "fastloss/_descent.pyx":243
  *         cdef const double *slope = doubles(self.slope)
  *         cdef const double *curvature = doubles(self.curvature)
  *         cdef const double *up = doubles(self.penalty.up)             # <<<<<<<<<<<<<<
  *         cdef const double *down = doubles(self.penalty.down)
  *         cdef const double *ridge = doubles(self.penalty.ridge)
 */
-  __pyx_t_1 = __pyx_v_self->penalty->up;
-  __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 244, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_self->penalty, __pyx_mstate_global->__pyx_n_u_up); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 243, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 243, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_up = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":245
+  /* "fastloss/_descent.pyx":244
  *         cdef const double *curvature = doubles(self.curvature)
  *         cdef const double *up = doubles(self.penalty.up)
  *         cdef const double *down = doubles(self.penalty.down)             # <<<<<<<<<<<<<<
  *         cdef const double *ridge = doubles(self.penalty.ridge)
  *         cdef const double *centre = doubles(self.centre)
 */
-  __pyx_t_1 = __pyx_v_self->penalty->down;
-  __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 245, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_self->penalty, __pyx_mstate_global->__pyx_n_u_down); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 244, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 244, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_down = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":246
+  /* "fastloss/_descent.pyx":245
  *         cdef const double *up = doubles(self.penalty.up)
  *         cdef const double *down = doubles(self.penalty.down)
  *         cdef const double *ridge = doubles(self.penalty.ridge)             # <<<<<<<<<<<<<<
  *         cdef const double *centre = doubles(self.centre)
  *         cdef int32_t *active = <int32_t *><size_t>self.active.ctypes.data
 */
-  __pyx_t_1 = __pyx_v_self->penalty->ridge;
-  __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 246, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_self->penalty, __pyx_mstate_global->__pyx_n_u_ridge); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 245, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 245, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_ridge = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":247
+  /* "fastloss/_descent.pyx":246
  *         cdef const double *down = doubles(self.penalty.down)
  *         cdef const double *ridge = doubles(self.penalty.ridge)
  *         cdef const double *centre = doubles(self.centre)             # <<<<<<<<<<<<<<
@@ -9183,28 +8274,28 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
   __pyx_t_1 = __pyx_v_self->centre;
   __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 247, __pyx_L1_error)
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 246, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_centre = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":248
+  /* "fastloss/_descent.pyx":247
  *         cdef const double *ridge = doubles(self.penalty.ridge)
  *         cdef const double *centre = doubles(self.centre)
  *         cdef int32_t *active = <int32_t *><size_t>self.active.ctypes.data             # <<<<<<<<<<<<<<
  *         cdef const Matrix *x = &self.columns.matrix
  *         cdef double t = self.slope_sum, inverse = 1 / self.weight_sum, moved = self.moved
 */
-  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_self->active, __pyx_mstate_global->__pyx_n_u_ctypes); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 248, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_self->active, __pyx_mstate_global->__pyx_n_u_ctypes); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 247, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_data); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 248, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_data); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 247, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_t_4 = __Pyx_PyLong_As_size_t(__pyx_t_3); if (unlikely((__pyx_t_4 == (size_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 248, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyLong_As_size_t(__pyx_t_3); if (unlikely((__pyx_t_4 == (size_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 247, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
   __pyx_v_active = ((int32_t *)((size_t)__pyx_t_4));
 
 
-  /* "fastloss/_descent.pyx":249
+  /* "fastloss/_descent.pyx":248
  *         cdef const double *centre = doubles(self.centre)
  *         cdef int32_t *active = <int32_t *><size_t>self.active.ctypes.data
  *         cdef const Matrix *x = &self.columns.matrix             # <<<<<<<<<<<<<<
@@ -9213,7 +8304,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
   __pyx_v_x = (&__pyx_v_self->columns->matrix);
 
-  /* "fastloss/_descent.pyx":250
+  /* "fastloss/_descent.pyx":249
  *         cdef int32_t *active = <int32_t *><size_t>self.active.ctypes.data
  *         cdef const Matrix *x = &self.columns.matrix
  *         cdef double t = self.slope_sum, inverse = 1 / self.weight_sum, moved = self.moved             # <<<<<<<<<<<<<<
@@ -9228,7 +8319,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 
   __pyx_v_moved = __pyx_t_5;
 
-  /* "fastloss/_descent.pyx":251
+  /* "fastloss/_descent.pyx":250
  *         cdef const Matrix *x = &self.columns.matrix
  *         cdef double t = self.slope_sum, inverse = 1 / self.weight_sum, moved = self.moved
  *         cdef double largest = 0, gradient, new, change             # <<<<<<<<<<<<<<
@@ -9237,7 +8328,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
   __pyx_v_largest = 0.0;
 
-  /* "fastloss/_descent.pyx":252
+  /* "fastloss/_descent.pyx":251
  *         cdef double t = self.slope_sum, inverse = 1 / self.weight_sum, moved = self.moved
  *         cdef double largest = 0, gradient, new, change
  *         cdef int64_t i, j, count = x.m, kept             # <<<<<<<<<<<<<<
@@ -9248,7 +8339,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 
   __pyx_v_count = __pyx_t_6;
 
-  /* "fastloss/_descent.pyx":254
+  /* "fastloss/_descent.pyx":253
  *         cdef int64_t i, j, count = x.m, kept
  *         cdef int sweep
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -9261,7 +8352,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
       __Pyx_FastGIL_Remember();
       /*try:*/ {
 
-        /* "fastloss/_descent.pyx":255
+        /* "fastloss/_descent.pyx":254
  *         cdef int sweep
  *         with nogil:
  *             for sweep in range(sweeps):             # <<<<<<<<<<<<<<
@@ -9275,7 +8366,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
         for (__pyx_t_9 = 0; __pyx_t_9 < __pyx_t_8; __pyx_t_9+=1) {
           __pyx_v_sweep = __pyx_t_9;
 
-          /* "fastloss/_descent.pyx":256
+          /* "fastloss/_descent.pyx":255
  *         with nogil:
  *             for sweep in range(sweeps):
  *                 kept = 0             # <<<<<<<<<<<<<<
@@ -9284,7 +8375,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
           __pyx_v_kept = 0;
 
-          /* "fastloss/_descent.pyx":257
+          /* "fastloss/_descent.pyx":256
  *             for sweep in range(sweeps):
  *                 kept = 0
  *                 for i in range(count):             # <<<<<<<<<<<<<<
@@ -9298,7 +8389,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
           for (__pyx_t_11 = 0; __pyx_t_11 < __pyx_t_10; __pyx_t_11+=1) {
             __pyx_v_i = __pyx_t_11;
 
-            /* "fastloss/_descent.pyx":258
+            /* "fastloss/_descent.pyx":257
  *                 kept = 0
  *                 for i in range(count):
  *                     j = i if sweep == 0 else active[i]             # <<<<<<<<<<<<<<
@@ -9317,7 +8408,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 
             __pyx_v_j = __pyx_t_12;
 
-            /* "fastloss/_descent.pyx":259
+            /* "fastloss/_descent.pyx":258
  *                 for i in range(count):
  *                     j = i if sweep == 0 else active[i]
  *                     if curvature[j] == 0 and ridge[j] == 0:             # <<<<<<<<<<<<<<
@@ -9343,7 +8434,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
             if (__pyx_t_13) {
 
 
-              /* "fastloss/_descent.pyx":260
+              /* "fastloss/_descent.pyx":259
  *                     j = i if sweep == 0 else active[i]
  *                     if curvature[j] == 0 and ridge[j] == 0:
  *                         continue             # <<<<<<<<<<<<<<
@@ -9352,7 +8443,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
               goto __pyx_L8_continue;
 
-              /* "fastloss/_descent.pyx":259
+              /* "fastloss/_descent.pyx":258
  *                 for i in range(count):
  *                     j = i if sweep == 0 else active[i]
  *                     if curvature[j] == 0 and ridge[j] == 0:             # <<<<<<<<<<<<<<
@@ -9361,7 +8452,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
             }
 
-            /* "fastloss/_descent.pyx":261
+            /* "fastloss/_descent.pyx":260
  *                     if curvature[j] == 0 and ridge[j] == 0:
  *                         continue
  *                     gradient = slope[j] + dot(x, j, v) - centre[j] * (t + moved) * inverse             # <<<<<<<<<<<<<<
@@ -9370,7 +8461,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
             __pyx_v_gradient = (((__pyx_v_slope[__pyx_v_j]) + __pyx_f_8fastloss_8_descent_dot(__pyx_v_x, __pyx_v_j, __pyx_v_v)) - (((__pyx_v_centre[__pyx_v_j]) * (__pyx_v_t + __pyx_v_moved)) * __pyx_v_inverse));
 
-            /* "fastloss/_descent.pyx":262
+            /* "fastloss/_descent.pyx":261
  *                         continue
  *                     gradient = slope[j] + dot(x, j, v) - centre[j] * (t + moved) * inverse
  *                     new = minimum(gradient, c[j], curvature[j], up[j], down[j], ridge[j])             # <<<<<<<<<<<<<<
@@ -9379,7 +8470,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
             __pyx_v_new = __pyx_f_8fastloss_8_descent_minimum(__pyx_v_gradient, (__pyx_v_c[__pyx_v_j]), (__pyx_v_curvature[__pyx_v_j]), (__pyx_v_up[__pyx_v_j]), (__pyx_v_down[__pyx_v_j]), (__pyx_v_ridge[__pyx_v_j]));
 
-            /* "fastloss/_descent.pyx":263
+            /* "fastloss/_descent.pyx":262
  *                     gradient = slope[j] + dot(x, j, v) - centre[j] * (t + moved) * inverse
  *                     new = minimum(gradient, c[j], curvature[j], up[j], down[j], ridge[j])
  *                     if new != c[j]:             # <<<<<<<<<<<<<<
@@ -9391,7 +8482,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
             if (__pyx_t_13) {
 
 
-              /* "fastloss/_descent.pyx":264
+              /* "fastloss/_descent.pyx":263
  *                     new = minimum(gradient, c[j], curvature[j], up[j], down[j], ridge[j])
  *                     if new != c[j]:
  *                         change = new - c[j]             # <<<<<<<<<<<<<<
@@ -9400,7 +8491,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
               __pyx_v_change = (__pyx_v_new - (__pyx_v_c[__pyx_v_j]));
 
-              /* "fastloss/_descent.pyx":265
+              /* "fastloss/_descent.pyx":264
  *                     if new != c[j]:
  *                         change = new - c[j]
  *                         add(x, j, change, v)             # <<<<<<<<<<<<<<
@@ -9409,7 +8500,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
               __pyx_f_8fastloss_8_descent_add(__pyx_v_x, __pyx_v_j, __pyx_v_change, __pyx_v_v);
 
-              /* "fastloss/_descent.pyx":266
+              /* "fastloss/_descent.pyx":265
  *                         change = new - c[j]
  *                         add(x, j, change, v)
  *                         moved += change * centre[j]             # <<<<<<<<<<<<<<
@@ -9418,7 +8509,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
               __pyx_v_moved = (__pyx_v_moved + (__pyx_v_change * (__pyx_v_centre[__pyx_v_j])));
 
-              /* "fastloss/_descent.pyx":267
+              /* "fastloss/_descent.pyx":266
  *                         add(x, j, change, v)
  *                         moved += change * centre[j]
  *                         c[j] = new             # <<<<<<<<<<<<<<
@@ -9427,7 +8518,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
               (__pyx_v_c[__pyx_v_j]) = __pyx_v_new;
 
-              /* "fastloss/_descent.pyx":268
+              /* "fastloss/_descent.pyx":267
  *                         moved += change * centre[j]
  *                         c[j] = new
  *                         if sweep == 0:             # <<<<<<<<<<<<<<
@@ -9439,7 +8530,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
               if (__pyx_t_13) {
 
 
-                /* "fastloss/_descent.pyx":269
+                /* "fastloss/_descent.pyx":268
  *                         c[j] = new
  *                         if sweep == 0:
  *                             largest = max(largest, fabs(change) * sqrt(curvature[j]))             # <<<<<<<<<<<<<<
@@ -9463,7 +8554,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
                 __pyx_v_largest = __pyx_t_16;
 
 
-                /* "fastloss/_descent.pyx":268
+                /* "fastloss/_descent.pyx":267
  *                         moved += change * centre[j]
  *                         c[j] = new
  *                         if sweep == 0:             # <<<<<<<<<<<<<<
@@ -9472,7 +8563,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
               }
 
-              /* "fastloss/_descent.pyx":263
+              /* "fastloss/_descent.pyx":262
  *                     gradient = slope[j] + dot(x, j, v) - centre[j] * (t + moved) * inverse
  *                     new = minimum(gradient, c[j], curvature[j], up[j], down[j], ridge[j])
  *                     if new != c[j]:             # <<<<<<<<<<<<<<
@@ -9481,7 +8572,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
             }
 
-            /* "fastloss/_descent.pyx":270
+            /* "fastloss/_descent.pyx":269
  *                         if sweep == 0:
  *                             largest = max(largest, fabs(change) * sqrt(curvature[j]))
  *                     if new != 0:             # <<<<<<<<<<<<<<
@@ -9493,7 +8584,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
             if (__pyx_t_13) {
 
 
-              /* "fastloss/_descent.pyx":271
+              /* "fastloss/_descent.pyx":270
  *                             largest = max(largest, fabs(change) * sqrt(curvature[j]))
  *                     if new != 0:
  *                         active[kept] = <int32_t>j             # <<<<<<<<<<<<<<
@@ -9502,7 +8593,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
               (__pyx_v_active[__pyx_v_kept]) = ((int32_t)__pyx_v_j);
 
-              /* "fastloss/_descent.pyx":272
+              /* "fastloss/_descent.pyx":271
  *                     if new != 0:
  *                         active[kept] = <int32_t>j
  *                         kept += 1             # <<<<<<<<<<<<<<
@@ -9511,7 +8602,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
               __pyx_v_kept = (__pyx_v_kept + 1);
 
-              /* "fastloss/_descent.pyx":270
+              /* "fastloss/_descent.pyx":269
  *                         if sweep == 0:
  *                             largest = max(largest, fabs(change) * sqrt(curvature[j]))
  *                     if new != 0:             # <<<<<<<<<<<<<<
@@ -9523,7 +8614,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
           }
 
 
-          /* "fastloss/_descent.pyx":273
+          /* "fastloss/_descent.pyx":272
  *                         active[kept] = <int32_t>j
  *                         kept += 1
  *                 count = kept             # <<<<<<<<<<<<<<
@@ -9535,7 +8626,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 
       }
 
-      /* "fastloss/_descent.pyx":254
+      /* "fastloss/_descent.pyx":253
  *         cdef int64_t i, j, count = x.m, kept
  *         cdef int sweep
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -9552,7 +8643,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
       }
   }
 
-  /* "fastloss/_descent.pyx":274
+  /* "fastloss/_descent.pyx":273
  *                         kept += 1
  *                 count = kept
  *         self.moved = moved             # <<<<<<<<<<<<<<
@@ -9561,14 +8652,14 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
   __pyx_v_self->moved = __pyx_v_moved;
 
-  /* "fastloss/_descent.pyx":275
+  /* "fastloss/_descent.pyx":274
  *                 count = kept
  *         self.moved = moved
  *         return largest             # <<<<<<<<<<<<<<
  * 
  *     def gradient(self, n_threads):
 */
-  __pyx_t_3 = PyFloat_FromDouble(__pyx_v_largest); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 275, __pyx_L1_error)
+  __pyx_t_3 = PyFloat_FromDouble(__pyx_v_largest); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 274, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   {
     PyObject *__pyx_temp;
@@ -9581,8 +8672,8 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
   __pyx_t_3 = 0;
   goto __pyx_L0;
 
-  /* "fastloss/_descent.pyx":235
- *         return 4 * self.columns.numbers
+  /* "fastloss/_descent.pyx":234
+ *         return count * part // (32 if self.columns.starts is None else 1)
  * 
  *     def descend(self, int sweeps):             # <<<<<<<<<<<<<<
  *         """One sweep over all coordinates, and further ones over those that are then not 0.
@@ -9623,7 +8714,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":277
+/* "fastloss/_descent.pyx":276
  *         return largest
  * 
  *     def gradient(self, n_threads):             # <<<<<<<<<<<<<<
@@ -9632,16 +8723,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_2descend(struct __
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_5gradient(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_7gradient(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_4gradient, "ResidualModel.gradient(self, n_threads)\n\nThe slope of the model without its penalty, m numbers.");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_5gradient = {"gradient", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_5gradient, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_4gradient};
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_5gradient(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_6gradient, "ResidualModel.gradient(self, n_threads)\n\nThe slope of the model without its penalty, m numbers.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_7gradient = {"gradient", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_7gradient, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_6gradient};
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_7gradient(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -9671,32 +8762,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_n_threads,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 277, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 276, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 277, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 276, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "gradient", 0) < (0)) __PYX_ERR(0, 277, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "gradient", 0) < (0)) __PYX_ERR(0, 276, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("gradient", 1, 1, 1, i); __PYX_ERR(0, 277, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("gradient", 1, 1, 1, i); __PYX_ERR(0, 276, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 277, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 276, __pyx_L3_error)
     }
     __pyx_v_n_threads = values[0];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("gradient", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 277, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("gradient", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 276, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -9707,7 +8798,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_4gradient(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self), __pyx_v_n_threads);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_6gradient(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self), __pyx_v_n_threads);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -9717,7 +8808,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_4gradient(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v_n_threads) {
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_6gradient(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v_n_threads) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
@@ -9729,7 +8820,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_4gradient(struct _
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("gradient", 0);
 
-  /* "fastloss/_descent.pyx":279
+  /* "fastloss/_descent.pyx":278
  *     def gradient(self, n_threads):
  *         """The slope of the model without its penalty, m numbers."""
  *         return (self.slope + self.columns.transposed_product(self.residual, n_threads)             # <<<<<<<<<<<<<<
@@ -9743,26 +8834,26 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_4gradient(struct _
     PyObject *__pyx_callargs[3] = {__pyx_t_2, __pyx_v_self->residual, __pyx_v_n_threads};
     __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_transposed_product, __pyx_callargs+__pyx_t_3, (3-__pyx_t_3) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 279, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 278, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_2 = __Pyx_PyNumber_Add_object_object(__pyx_v_self->slope, __pyx_t_1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 279, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyNumber_Add_object_object(__pyx_v_self->slope, __pyx_t_1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 278, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
-  /* "fastloss/_descent.pyx":280
+  /* "fastloss/_descent.pyx":279
  *         """The slope of the model without its penalty, m numbers."""
  *         return (self.slope + self.columns.transposed_product(self.residual, n_threads)
  *                 - self.centre * ((self.slope_sum + self.moved) / self.weight_sum))             # <<<<<<<<<<<<<<
  * 
- *     def objective(self):
+ *     def intercept_step(self):
 */
-  __pyx_t_1 = PyFloat_FromDouble(((__pyx_v_self->slope_sum + __pyx_v_self->moved) / __pyx_v_self->weight_sum)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 280, __pyx_L1_error)
+  __pyx_t_1 = PyFloat_FromDouble(((__pyx_v_self->slope_sum + __pyx_v_self->moved) / __pyx_v_self->weight_sum)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 279, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_4 = __Pyx_PyNumber_Multiply_object_float(__pyx_v_self->centre, __pyx_t_1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 280, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyNumber_Multiply_object_float(__pyx_v_self->centre, __pyx_t_1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 279, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_t_1 = __Pyx_PyNumber_Subtract_object_object(__pyx_t_2, __pyx_t_4); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 280, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyNumber_Subtract_object_object(__pyx_t_2, __pyx_t_4); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 279, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
@@ -9777,7 +8868,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_4gradient(struct _
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "fastloss/_descent.pyx":277
+  /* "fastloss/_descent.pyx":276
  *         return largest
  * 
  *     def gradient(self, n_threads):             # <<<<<<<<<<<<<<
@@ -9798,8 +8889,107 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_4gradient(struct _
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":282
+/* "fastloss/_descent.pyx":281
  *                 - self.centre * ((self.slope_sum + self.moved) / self.weight_sum))
+ * 
+ *     def intercept_step(self):             # <<<<<<<<<<<<<<
+ *         """By how much the intercept moves with the coordinates; 0 without one."""
+ *         return -(self.slope_sum + self.moved) / self.weight_sum
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_9intercept_step(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_8intercept_step, "ResidualModel.intercept_step(self)\n\nBy how much the intercept moves with the coordinates; 0 without one.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_9intercept_step = {"intercept_step", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_9intercept_step, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_8intercept_step};
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_9intercept_step(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("intercept_step (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  if (unlikely(__pyx_nargs > 0)) { __Pyx_RaiseArgtupleInvalid("intercept_step", 1, 0, 0, __pyx_nargs); return NULL; }
+  const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+  if (unlikely(__pyx_kwds_len < 0)) return NULL;
+  if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("intercept_step", __pyx_kwds); return NULL;}
+  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_8intercept_step(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_8intercept_step(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("intercept_step", 0);
+
+  /* "fastloss/_descent.pyx":283
+ *     def intercept_step(self):
+ *         """By how much the intercept moves with the coordinates; 0 without one."""
+ *         return -(self.slope_sum + self.moved) / self.weight_sum             # <<<<<<<<<<<<<<
+ * 
+ *     def objective(self):
+*/
+  __pyx_t_1 = PyFloat_FromDouble(((-(__pyx_v_self->slope_sum + __pyx_v_self->moved)) / __pyx_v_self->weight_sum)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 283, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  {
+    PyObject *__pyx_temp;
+    {
+      __pyx_temp = __pyx_r;
+      __pyx_r = __pyx_t_1;
+    }
+    __Pyx_XDECREF(__pyx_temp);
+  }
+  __pyx_t_1 = 0;
+  goto __pyx_L0;
+
+  /* "fastloss/_descent.pyx":281
+ *                 - self.centre * ((self.slope_sum + self.moved) / self.weight_sum))
+ * 
+ *     def intercept_step(self):             # <<<<<<<<<<<<<<
+ *         """By how much the intercept moves with the coordinates; 0 without one."""
+ *         return -(self.slope_sum + self.moved) / self.weight_sum
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("fastloss._descent.ResidualModel.intercept_step", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "fastloss/_descent.pyx":285
+ *         return -(self.slope_sum + self.moved) / self.weight_sum
  * 
  *     def objective(self):             # <<<<<<<<<<<<<<
  *         """The model's value, up to a constant."""
@@ -9807,16 +8997,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_4gradient(struct _
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_7objective(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_11objective(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_6objective, "ResidualModel.objective(self)\n\nThe model\047s value, up to a constant.");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_7objective = {"objective", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_7objective, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_6objective};
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_7objective(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_10objective, "ResidualModel.objective(self)\n\nThe model\047s value, up to a constant.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_11objective = {"objective", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_11objective, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_10objective};
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_11objective(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -9842,14 +9032,14 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("objective", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_6objective(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_10objective(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_6objective(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self) {
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10objective(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self) {
   PyObject *__pyx_v_moved = NULL;
   double __pyx_v_t;
   PyObject *__pyx_r = NULL;
@@ -9858,108 +9048,94 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_6objective(struct 
   PyObject *__pyx_t_2 = NULL;
   double __pyx_t_3;
   PyObject *__pyx_t_4 = NULL;
-  PyObject *__pyx_t_5 = NULL;
-  size_t __pyx_t_6;
+  size_t __pyx_t_5;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("objective", 0);
 
-  /* "fastloss/_descent.pyx":284
+  /* "fastloss/_descent.pyx":287
  *     def objective(self):
  *         """The model's value, up to a constant."""
  *         moved = self.c - self.start             # <<<<<<<<<<<<<<
  *         t = self.slope_sum + self.moved
  *         return (self.slope @ moved + 0.5 * float(self.residual @ self.residual) - 0.5 * t * t / self.weight_sum
 */
-  __pyx_t_1 = __Pyx_PyNumber_Subtract_object_object(__pyx_v_self->c, __pyx_v_self->start); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 284, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyNumber_Subtract_object_object(__pyx_v_self->c, __pyx_v_self->start); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 287, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_v_moved = __pyx_t_1;
   __pyx_t_1 = 0;
 
-  /* "fastloss/_descent.pyx":285
+  /* "fastloss/_descent.pyx":288
  *         """The model's value, up to a constant."""
  *         moved = self.c - self.start
  *         t = self.slope_sum + self.moved             # <<<<<<<<<<<<<<
  *         return (self.slope @ moved + 0.5 * float(self.residual @ self.residual) - 0.5 * t * t / self.weight_sum
- *                 + self.penalty(self.c))
+ *                 + self.penalty.value(self.c))
 */
   __pyx_v_t = (__pyx_v_self->slope_sum + __pyx_v_self->moved);
 
-  /* "fastloss/_descent.pyx":286
+  /* "fastloss/_descent.pyx":289
  *         moved = self.c - self.start
  *         t = self.slope_sum + self.moved
  *         return (self.slope @ moved + 0.5 * float(self.residual @ self.residual) - 0.5 * t * t / self.weight_sum             # <<<<<<<<<<<<<<
- *                 + self.penalty(self.c))
+ *                 + self.penalty.value(self.c))
  * 
 */
-  __pyx_t_1 = __Pyx_PyNumber_MatrixMultiply(__pyx_v_self->slope, __pyx_v_moved); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 286, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyNumber_MatrixMultiply(__pyx_v_self->slope, __pyx_v_moved); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 289, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = __Pyx_PyNumber_MatrixMultiply(__pyx_v_self->residual, __pyx_v_self->residual); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 286, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyNumber_MatrixMultiply(__pyx_v_self->residual, __pyx_v_self->residual); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 289, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
-  __pyx_t_3 = __Pyx_PyObject_AsDouble(__pyx_t_2); if (unlikely(__PYX_CHECK_FLOAT_EXCEPTION(__pyx_t_3, ((double)((double)-1))) && PyErr_Occurred())) __PYX_ERR(0, 286, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyObject_AsDouble(__pyx_t_2); if (unlikely(__PYX_CHECK_FLOAT_EXCEPTION(__pyx_t_3, ((double)((double)-1))) && PyErr_Occurred())) __PYX_ERR(0, 289, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-  __pyx_t_2 = PyFloat_FromDouble((0.5 * __pyx_t_3)); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 286, __pyx_L1_error)
+  __pyx_t_2 = PyFloat_FromDouble((0.5 * __pyx_t_3)); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 289, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
 
-  __pyx_t_4 = __Pyx_PyNumber_Add_object_float(__pyx_t_1, __pyx_t_2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 286, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyNumber_Add_object_float(__pyx_t_1, __pyx_t_2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 289, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-  __pyx_t_2 = PyFloat_FromDouble((((0.5 * __pyx_v_t) * __pyx_v_t) / __pyx_v_self->weight_sum)); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 286, __pyx_L1_error)
+  __pyx_t_2 = PyFloat_FromDouble((((0.5 * __pyx_v_t) * __pyx_v_t) / __pyx_v_self->weight_sum)); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 289, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
-  __pyx_t_1 = __Pyx_PyNumber_Subtract_object_float(__pyx_t_4, __pyx_t_2); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 286, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyNumber_Subtract_object_float(__pyx_t_4, __pyx_t_2); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 289, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":287
+  /* "fastloss/_descent.pyx":290
  *         t = self.slope_sum + self.moved
  *         return (self.slope @ moved + 0.5 * float(self.residual @ self.residual) - 0.5 * t * t / self.weight_sum
- *                 + self.penalty(self.c))             # <<<<<<<<<<<<<<
+ *                 + self.penalty.value(self.c))             # <<<<<<<<<<<<<<
  * 
  *     def move(self, c):
 */
-  __pyx_t_4 = NULL;
-  __Pyx_INCREF((PyObject *)__pyx_v_self->penalty);
-  __pyx_t_5 = ((PyObject *)__pyx_v_self->penalty); 
-  __pyx_t_6 = 1;
-  #if CYTHON_UNPACK_METHODS
-  if (likely(PyMethod_Check(__pyx_t_5))) {
-    __pyx_t_4 = PyMethod_GET_SELF(__pyx_t_5);
-    assert(__pyx_t_4);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_5);
-    __Pyx_INCREF(__pyx_t_4);
-    __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_5, __pyx__function);
-    __pyx_t_6 = 0;
-  }
-  #endif
+  __pyx_t_4 = __pyx_v_self->penalty;
+  __Pyx_INCREF(__pyx_t_4);
+  __pyx_t_5 = 0;
   {
     PyObject *__pyx_callargs[2] = {__pyx_t_4, __pyx_v_self->c};
-    __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_5, __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_value, __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
-    __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 287, __pyx_L1_error)
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 290, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
   }
-  __pyx_t_5 = __Pyx_PyNumber_Add_object_object(__pyx_t_1, __pyx_t_2); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 287, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_5);
+  __pyx_t_4 = __Pyx_PyNumber_Add_object_object(__pyx_t_1, __pyx_t_2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 290, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
   {
     PyObject *__pyx_temp;
     {
       __pyx_temp = __pyx_r;
-      __pyx_r = __pyx_t_5;
+      __pyx_r = __pyx_t_4;
     }
     __Pyx_XDECREF(__pyx_temp);
   }
-  __pyx_t_5 = 0;
+  __pyx_t_4 = 0;
   goto __pyx_L0;
 
-  /* "fastloss/_descent.pyx":282
- *                 - self.centre * ((self.slope_sum + self.moved) / self.weight_sum))
+  /* "fastloss/_descent.pyx":285
+ *         return -(self.slope_sum + self.moved) / self.weight_sum
  * 
  *     def objective(self):             # <<<<<<<<<<<<<<
  *         """The model's value, up to a constant."""
@@ -9971,7 +9147,6 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_6objective(struct 
   __Pyx_XDECREF(__pyx_t_1);
   __Pyx_XDECREF(__pyx_t_2);
   __Pyx_XDECREF(__pyx_t_4);
-  __Pyx_XDECREF(__pyx_t_5);
   __Pyx_AddTraceback("fastloss._descent.ResidualModel.objective", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = NULL;
   __pyx_L0:;
@@ -9982,8 +9157,8 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_6objective(struct 
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":289
- *                 + self.penalty(self.c))
+/* "fastloss/_descent.pyx":292
+ *                 + self.penalty.value(self.c))
  * 
  *     def move(self, c):             # <<<<<<<<<<<<<<
  *         """Go to the point c."""
@@ -9991,16 +9166,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_6objective(struct 
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_9move(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_13move(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_8move, "ResidualModel.move(self, c)\n\nGo to the point c.");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_9move = {"move", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_9move, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_8move};
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_9move(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_12move, "ResidualModel.move(self, c)\n\nGo to the point c.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_13move = {"move", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_13move, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_12move};
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_13move(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -10030,32 +9205,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_c,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 289, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 292, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 289, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 292, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "move", 0) < (0)) __PYX_ERR(0, 289, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "move", 0) < (0)) __PYX_ERR(0, 292, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("move", 1, 1, 1, i); __PYX_ERR(0, 289, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("move", 1, 1, 1, i); __PYX_ERR(0, 292, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 289, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 292, __pyx_L3_error)
     }
     __pyx_v_c = values[0];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("move", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 289, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("move", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 292, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -10066,7 +9241,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_8move(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self), __pyx_v_c);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_12move(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self), __pyx_v_c);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -10076,7 +9251,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_8move(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v_c) {
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_12move(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v_c) {
   PyObject *__pyx_v_moved = NULL;
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
@@ -10089,37 +9264,37 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_8move(struct __pyx
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("move", 0);
 
-  /* "fastloss/_descent.pyx":291
+  /* "fastloss/_descent.pyx":294
  *     def move(self, c):
  *         """Go to the point c."""
  *         self.c[:] = c             # <<<<<<<<<<<<<<
  *         moved = self.c - self.start
  *         self.residual[:] = 0
 */
-  if (__Pyx_PyObject_SetSlice(__pyx_v_self->c, __pyx_v_c, 0, 0, NULL, NULL, &__pyx_mstate_global->__pyx_slice[0], 0, 0, 0) < (0)) __PYX_ERR(0, 291, __pyx_L1_error)
+  if (__Pyx_PyObject_SetSlice(__pyx_v_self->c, __pyx_v_c, 0, 0, NULL, NULL, &__pyx_mstate_global->__pyx_slice[0], 0, 0, 0) < (0)) __PYX_ERR(0, 294, __pyx_L1_error)
 
-  /* "fastloss/_descent.pyx":292
+  /* "fastloss/_descent.pyx":295
  *         """Go to the point c."""
  *         self.c[:] = c
  *         moved = self.c - self.start             # <<<<<<<<<<<<<<
  *         self.residual[:] = 0
  *         self.columns.combine(moved, self.residual)
 */
-  __pyx_t_1 = __Pyx_PyNumber_Subtract_object_object(__pyx_v_self->c, __pyx_v_self->start); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 292, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyNumber_Subtract_object_object(__pyx_v_self->c, __pyx_v_self->start); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 295, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_v_moved = __pyx_t_1;
   __pyx_t_1 = 0;
 
-  /* "fastloss/_descent.pyx":293
+  /* "fastloss/_descent.pyx":296
  *         self.c[:] = c
  *         moved = self.c - self.start
  *         self.residual[:] = 0             # <<<<<<<<<<<<<<
  *         self.columns.combine(moved, self.residual)
  *         self.moved = float(self.centre @ moved)
 */
-  if (__Pyx_PyObject_SetSlice(__pyx_v_self->residual, __pyx_mstate_global->__pyx_int_0, 0, 0, NULL, NULL, &__pyx_mstate_global->__pyx_slice[0], 0, 0, 0) < (0)) __PYX_ERR(0, 293, __pyx_L1_error)
+  if (__Pyx_PyObject_SetSlice(__pyx_v_self->residual, __pyx_mstate_global->__pyx_int_0, 0, 0, NULL, NULL, &__pyx_mstate_global->__pyx_slice[0], 0, 0, 0) < (0)) __PYX_ERR(0, 296, __pyx_L1_error)
 
-  /* "fastloss/_descent.pyx":294
+  /* "fastloss/_descent.pyx":297
  *         moved = self.c - self.start
  *         self.residual[:] = 0
  *         self.columns.combine(moved, self.residual)             # <<<<<<<<<<<<<<
@@ -10133,26 +9308,26 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_8move(struct __pyx
     PyObject *__pyx_callargs[3] = {__pyx_t_2, __pyx_v_moved, __pyx_v_self->residual};
     __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_combine, __pyx_callargs+__pyx_t_3, (3-__pyx_t_3) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 294, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 297, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
-  /* "fastloss/_descent.pyx":295
+  /* "fastloss/_descent.pyx":298
  *         self.residual[:] = 0
  *         self.columns.combine(moved, self.residual)
  *         self.moved = float(self.centre @ moved)             # <<<<<<<<<<<<<<
  * 
  *     def hessian(self, selected):
 */
-  __pyx_t_1 = __Pyx_PyNumber_MatrixMultiply(__pyx_v_self->centre, __pyx_v_moved); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 295, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyNumber_MatrixMultiply(__pyx_v_self->centre, __pyx_v_moved); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 298, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_4 = __Pyx_PyObject_AsDouble(__pyx_t_1); if (unlikely(__PYX_CHECK_FLOAT_EXCEPTION(__pyx_t_4, ((double)((double)-1))) && PyErr_Occurred())) __PYX_ERR(0, 295, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyObject_AsDouble(__pyx_t_1); if (unlikely(__PYX_CHECK_FLOAT_EXCEPTION(__pyx_t_4, ((double)((double)-1))) && PyErr_Occurred())) __PYX_ERR(0, 298, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_self->moved = __pyx_t_4;
 
-  /* "fastloss/_descent.pyx":289
- *                 + self.penalty(self.c))
+  /* "fastloss/_descent.pyx":292
+ *                 + self.penalty.value(self.c))
  * 
  *     def move(self, c):             # <<<<<<<<<<<<<<
  *         """Go to the point c."""
@@ -10174,25 +9349,25 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_8move(struct __pyx
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":297
+/* "fastloss/_descent.pyx":300
  *         self.moved = float(self.centre @ moved)
  * 
  *     def hessian(self, selected):             # <<<<<<<<<<<<<<
  *         """Second derivatives without the penalty's, over the selected coordinates."""
- *         q = self.centre[selected]
+ *         gram = self.columns.gram(selected)
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_11hessian(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_15hessian(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_10hessian, "ResidualModel.hessian(self, selected)\n\nSecond derivatives without the penalty\047s, over the selected coordinates.");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_11hessian = {"hessian", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_11hessian, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_10hessian};
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_11hessian(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_14hessian, "ResidualModel.hessian(self, selected)\n\nSecond derivatives without the penalty\047s, over the selected coordinates.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_15hessian = {"hessian", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_15hessian, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_14hessian};
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_15hessian(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -10222,32 +9397,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_selected,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 297, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 300, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 297, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 300, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "hessian", 0) < (0)) __PYX_ERR(0, 297, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "hessian", 0) < (0)) __PYX_ERR(0, 300, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("hessian", 1, 1, 1, i); __PYX_ERR(0, 297, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("hessian", 1, 1, 1, i); __PYX_ERR(0, 300, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 297, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 300, __pyx_L3_error)
     }
     __pyx_v_selected = values[0];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("hessian", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 297, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("hessian", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 300, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -10258,7 +9433,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_10hessian(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self), __pyx_v_selected);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_14hessian(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self), __pyx_v_selected);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -10268,14 +9443,15 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10hessian(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v_selected) {
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_14hessian(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v_selected) {
+  PyObject *__pyx_v_gram = NULL;
   PyObject *__pyx_v_q = NULL;
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
   PyObject *__pyx_t_2 = NULL;
   size_t __pyx_t_3;
-  PyObject *__pyx_t_4 = NULL;
+  int __pyx_t_4;
   PyObject *__pyx_t_5 = NULL;
   PyObject *__pyx_t_6 = NULL;
   PyObject *__pyx_t_7 = NULL;
@@ -10284,24 +9460,12 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10hessian(struct _
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("hessian", 0);
 
-  /* "fastloss/_descent.pyx":299
+  /* "fastloss/_descent.pyx":302
  *     def hessian(self, selected):
  *         """Second derivatives without the penalty's, over the selected coordinates."""
- *         q = self.centre[selected]             # <<<<<<<<<<<<<<
- *         return self.columns.gram(selected) - np.outer(q, q / self.weight_sum)
- * 
-*/
-  __pyx_t_1 = __Pyx_PyObject_GetItem(__pyx_v_self->centre, __pyx_v_selected); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 299, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_v_q = __pyx_t_1;
-  __pyx_t_1 = 0;
-
-  /* "fastloss/_descent.pyx":300
- *         """Second derivatives without the penalty's, over the selected coordinates."""
+ *         gram = self.columns.gram(selected)             # <<<<<<<<<<<<<<
  *         q = self.centre[selected]
- *         return self.columns.gram(selected) - np.outer(q, q / self.weight_sum)             # <<<<<<<<<<<<<<
- * 
- * 
+ *         if q.any():
 */
   __pyx_t_2 = ((PyObject *)__pyx_v_self->columns);
   __Pyx_INCREF(__pyx_t_2);
@@ -10310,87 +9474,149 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_10hessian(struct _
     PyObject *__pyx_callargs[2] = {__pyx_t_2, __pyx_v_selected};
     __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_gram, __pyx_callargs+__pyx_t_3, (2-__pyx_t_3) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 300, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 302, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_4 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 300, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_6 = __Pyx_PyObject_GetAttrStr(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_outer); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 300, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_6);
-  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_5 = PyFloat_FromDouble(__pyx_v_self->weight_sum); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 300, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_7 = __Pyx_PyNumber_Divide(__pyx_v_q, __pyx_t_5); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 300, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_7);
-  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_3 = 1;
-  #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_6))) {
-    __pyx_t_4 = PyMethod_GET_SELF(__pyx_t_6);
-    assert(__pyx_t_4);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_6);
-    __Pyx_INCREF(__pyx_t_4);
-    __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_6, __pyx__function);
-    __pyx_t_3 = 0;
-  }
-  #endif
+  __pyx_v_gram = __pyx_t_1;
+  __pyx_t_1 = 0;
+
+  /* "fastloss/_descent.pyx":303
+ *         """Second derivatives without the penalty's, over the selected coordinates."""
+ *         gram = self.columns.gram(selected)
+ *         q = self.centre[selected]             # <<<<<<<<<<<<<<
+ *         if q.any():
+ *             gram -= np.outer(q, q / self.weight_sum)
+*/
+  __pyx_t_1 = __Pyx_PyObject_GetItem(__pyx_v_self->centre, __pyx_v_selected); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 303, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_v_q = __pyx_t_1;
+  __pyx_t_1 = 0;
+
+  /* "fastloss/_descent.pyx":304
+ *         gram = self.columns.gram(selected)
+ *         q = self.centre[selected]
+ *         if q.any():             # <<<<<<<<<<<<<<
+ *             gram -= np.outer(q, q / self.weight_sum)
+ *         return gram
+*/
+  __pyx_t_2 = __pyx_v_q;
+  __Pyx_INCREF(__pyx_t_2);
+  __pyx_t_3 = 0;
   {
-    PyObject *__pyx_callargs[3] = {__pyx_t_4, __pyx_v_q, __pyx_t_7};
-    __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_6, __pyx_callargs+__pyx_t_3, (3-__pyx_t_3) | (__pyx_t_3*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
-    __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-    __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 300, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_2);
+    PyObject *__pyx_callargs[2] = {__pyx_t_2, NULL};
+    __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_any, __pyx_callargs+__pyx_t_3, (1-__pyx_t_3) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 304, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_6 = __Pyx_PyNumber_Subtract_object_object(__pyx_t_1, __pyx_t_2); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 300, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_6);
+  __pyx_t_4 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_4 < 0))) __PYX_ERR(0, 304, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+  if (__pyx_t_4) {
+
+
+    /* "fastloss/_descent.pyx":305
+ *         q = self.centre[selected]
+ *         if q.any():
+ *             gram -= np.outer(q, q / self.weight_sum)             # <<<<<<<<<<<<<<
+ *         return gram
+ * 
+*/
+    __pyx_t_2 = NULL;
+    __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 305, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_5);
+    __pyx_t_6 = __Pyx_PyObject_GetAttrStr(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_outer); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 305, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_6);
+    __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+    __pyx_t_5 = PyFloat_FromDouble(__pyx_v_self->weight_sum); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 305, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_5);
+    __pyx_t_7 = __Pyx_PyNumber_Divide(__pyx_v_q, __pyx_t_5); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 305, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_7);
+    __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+    __pyx_t_3 = 1;
+    #if CYTHON_UNPACK_METHODS
+    if (unlikely(PyMethod_Check(__pyx_t_6))) {
+      __pyx_t_2 = PyMethod_GET_SELF(__pyx_t_6);
+      assert(__pyx_t_2);
+      PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_6);
+      __Pyx_INCREF(__pyx_t_2);
+      __Pyx_INCREF(__pyx__function);
+      __Pyx_DECREF_SET(__pyx_t_6, __pyx__function);
+      __pyx_t_3 = 0;
+    }
+    #endif
+    {
+      PyObject *__pyx_callargs[3] = {__pyx_t_2, __pyx_v_q, __pyx_t_7};
+      __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_6, __pyx_callargs+__pyx_t_3, (3-__pyx_t_3) | (__pyx_t_3*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+      __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
+      __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+      __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
+      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 305, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_1);
+    }
+    __pyx_t_6 = __Pyx_PyNumber_InPlaceSubtract_object_object(__pyx_v_gram, __pyx_t_1); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 305, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_6);
+    __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+    __Pyx_DECREF_SET(__pyx_v_gram, __pyx_t_6);
+    __pyx_t_6 = 0;
+
+    /* "fastloss/_descent.pyx":304
+ *         gram = self.columns.gram(selected)
+ *         q = self.centre[selected]
+ *         if q.any():             # <<<<<<<<<<<<<<
+ *             gram -= np.outer(q, q / self.weight_sum)
+ *         return gram
+*/
+  }
+
+  /* "fastloss/_descent.pyx":306
+ *         if q.any():
+ *             gram -= np.outer(q, q / self.weight_sum)
+ *         return gram             # <<<<<<<<<<<<<<
+ * 
+ * 
+*/
   {
     PyObject *__pyx_temp;
     {
       __pyx_temp = __pyx_r;
-      __pyx_r = __pyx_t_6;
+      __Pyx_INCREF(__pyx_v_gram);
+      __pyx_r = __pyx_v_gram;
     }
     __Pyx_XDECREF(__pyx_temp);
   }
-  __pyx_t_6 = 0;
   goto __pyx_L0;
 
-  /* "fastloss/_descent.pyx":297
+  /* "fastloss/_descent.pyx":300
  *         self.moved = float(self.centre @ moved)
  * 
  *     def hessian(self, selected):             # <<<<<<<<<<<<<<
  *         """Second derivatives without the penalty's, over the selected coordinates."""
- *         q = self.centre[selected]
+ *         gram = self.columns.gram(selected)
 */
 
   /* function exit code */
   __pyx_L1_error:;
   __Pyx_XDECREF(__pyx_t_1);
   __Pyx_XDECREF(__pyx_t_2);
-  __Pyx_XDECREF(__pyx_t_4);
   __Pyx_XDECREF(__pyx_t_5);
   __Pyx_XDECREF(__pyx_t_6);
   __Pyx_XDECREF(__pyx_t_7);
   __Pyx_AddTraceback("fastloss._descent.ResidualModel.hessian", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = NULL;
   __pyx_L0:;
+  __Pyx_XDECREF(__pyx_v_gram);
   __Pyx_XDECREF(__pyx_v_q);
   __Pyx_XGIVEREF(__pyx_r);
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":210
+/* "fastloss/_descent.pyx":200
  *     """
  *     cdef Columns columns
- *     cdef readonly Penalty penalty             # <<<<<<<<<<<<<<
- *     cdef readonly object c, start, slope, curvature, residual, centre
+ *     cdef readonly object penalty, c, start, slope, curvature, residual, centre             # <<<<<<<<<<<<<<
  *     cdef double slope_sum, weight_sum, moved
+ *     cdef object active
 */
 
 /* Python wrapper */
@@ -10424,8 +9650,8 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_7penalty___get__(s
           PyObject *__pyx_temp;
           {
             __pyx_temp = __pyx_r;
-            __Pyx_INCREF((PyObject *)__pyx_v_self->penalty);
-            __pyx_r = ((PyObject *)__pyx_v_self->penalty);
+            __Pyx_INCREF(__pyx_v_self->penalty);
+            __pyx_r = __pyx_v_self->penalty;
           }
           __Pyx_XDECREF(__pyx_temp);
         }
@@ -10451,14 +9677,6 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_7penalty___get__(s
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
-
-/* "fastloss/_descent.pyx":211
- *     cdef Columns columns
- *     cdef readonly Penalty penalty
- *     cdef readonly object c, start, slope, curvature, residual, centre             # <<<<<<<<<<<<<<
- *     cdef double slope_sum, weight_sum, moved
- *     cdef object active
-*/
 
 /* Python wrapper */
 static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_1c_1__get__(PyObject *__pyx_v_self); /*proto*/
@@ -10821,16 +10039,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_6centre___get__(st
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_13__reduce_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_17__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_12__reduce_cython__, "ResidualModel.__reduce_cython__(self)");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_13__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_13__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_12__reduce_cython__};
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_13__reduce_cython__(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_16__reduce_cython__, "ResidualModel.__reduce_cython__(self)");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_17__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_17__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_16__reduce_cython__};
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_17__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -10856,14 +10074,14 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("__reduce_cython__", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_12__reduce_cython__(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_16__reduce_cython__(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_12__reduce_cython__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self) {
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_16__reduce_cython__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self) {
   PyObject *__pyx_v_state = 0;
   PyObject *__pyx_v__dict = 0;
   int __pyx_v_use_setstate;
@@ -10927,9 +10145,9 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_12__reduce_cython_
         if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 4, __pyx_v_self->curvature) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_2);
         if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 5, __pyx_t_2) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
-        __Pyx_INCREF((PyObject *)__pyx_v_self->penalty);
-        __Pyx_GIVEREF((PyObject *)__pyx_v_self->penalty);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 6, ((PyObject *)__pyx_v_self->penalty)) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_INCREF(__pyx_v_self->penalty);
+        __Pyx_GIVEREF(__pyx_v_self->penalty);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 6, __pyx_v_self->penalty) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_INCREF(__pyx_v_self->residual);
         __Pyx_GIVEREF(__pyx_v_self->residual);
         if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 7, __pyx_v_self->residual) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
@@ -11097,7 +10315,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_12__reduce_cython_
 
       goto __pyx_L9_bool_binop_done;
     }
-    __pyx_t_7 = (((PyObject *)__pyx_v_self->penalty) != Py_None);
+    __pyx_t_7 = (__pyx_v_self->penalty != Py_None);
     if (!__pyx_t_7) {
 
     } else {
@@ -11266,16 +10484,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_12__reduce_cython_
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_15__setstate_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_19__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_14__setstate_cython__, "ResidualModel.__setstate_cython__(self, __pyx_state)");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_15__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_15__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_14__setstate_cython__};
-static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_15__setstate_cython__(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_13ResidualModel_18__setstate_cython__, "ResidualModel.__setstate_cython__(self, __pyx_state)");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_13ResidualModel_19__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_19__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_18__setstate_cython__};
+static PyObject *__pyx_pw_8fastloss_8_descent_13ResidualModel_19__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -11341,7 +10559,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_14__setstate_cython__(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self), __pyx_v___pyx_state);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_13ResidualModel_18__setstate_cython__(((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)__pyx_v_self), __pyx_v___pyx_state);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -11351,7 +10569,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_14__setstate_cython__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v___pyx_state) {
+static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_18__setstate_cython__(struct __pyx_obj_8fastloss_8_descent_ResidualModel *__pyx_v_self, PyObject *__pyx_v___pyx_state) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
@@ -11399,10 +10617,10 @@ static PyObject *__pyx_pf_8fastloss_8_descent_13ResidualModel_14__setstate_cytho
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":318
- *     cdef object matrix, current
+/* "fastloss/_descent.pyx":324
+ *     cdef object current
  * 
- *     def __init__(self, hessian, gradient, c, Penalty penalty):             # <<<<<<<<<<<<<<
+ *     def __init__(self, hessian, gradient, c, penalty):             # <<<<<<<<<<<<<<
  *         self.matrix, self.penalty = np.ascontiguousarray(hessian), penalty
  *         self.slope, self.current = gradient, gradient.copy()
 */
@@ -11425,7 +10643,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   PyObject *__pyx_v_hessian = 0;
   PyObject *__pyx_v_gradient = 0;
   PyObject *__pyx_v_c = 0;
-  struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_penalty = 0;
+  PyObject *__pyx_v_penalty = 0;
   #if !CYTHON_VECTORCALL_TPNEW
   CYTHON_UNUSED Py_ssize_t __pyx_nargs;
   #endif
@@ -11448,53 +10666,53 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_hessian,&__pyx_mstate_global->__pyx_n_u_gradient,&__pyx_mstate_global->__pyx_n_u_c,&__pyx_mstate_global->__pyx_n_u_penalty,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL_TPNEW(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 318, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 324, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 318, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 324, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 318, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 324, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 318, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 324, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 318, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 324, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 318, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 324, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 4; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 1, 4, 4, i); __PYX_ERR(0, 318, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 1, 4, 4, i); __PYX_ERR(0, 324, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 4)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 318, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 324, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 318, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 324, __pyx_L3_error)
       values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 318, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 324, __pyx_L3_error)
       values[3] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 3);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 318, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 324, __pyx_L3_error)
     }
     __pyx_v_hessian = values[0];
     __pyx_v_gradient = values[1];
     __pyx_v_c = values[2];
-    __pyx_v_penalty = ((struct __pyx_obj_8fastloss_8_descent_Penalty *)values[3]);
+    __pyx_v_penalty = values[3];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("__init__", 1, 4, 4, __pyx_nargs); __PYX_ERR(0, 318, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("__init__", 1, 4, 4, __pyx_nargs); __PYX_ERR(0, 324, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -11505,27 +10723,17 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return -1;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_penalty), __pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Penalty, 1, "penalty", 0))) __PYX_ERR(0, 318, __pyx_L1_error)
   __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel___init__(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self), __pyx_v_hessian, __pyx_v_gradient, __pyx_v_c, __pyx_v_penalty);
 
   /* function exit code */
-  goto __pyx_L0;
-  __pyx_L1_error:;
-  __pyx_r = -1;
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
     Py_XDECREF(values[__pyx_temp]);
   }
-  goto __pyx_L7_cleaned_up;
-  __pyx_L0:;
-  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
-    Py_XDECREF(values[__pyx_temp]);
-  }
-  __pyx_L7_cleaned_up:;
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v_hessian, PyObject *__pyx_v_gradient, PyObject *__pyx_v_c, struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v_penalty) {
+static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v_hessian, PyObject *__pyx_v_gradient, PyObject *__pyx_v_c, PyObject *__pyx_v_penalty) {
   int __pyx_r;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
@@ -11541,17 +10749,17 @@ static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fa
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__init__", 0);
 
-  /* "fastloss/_descent.pyx":319
+  /* "fastloss/_descent.pyx":325
  * 
- *     def __init__(self, hessian, gradient, c, Penalty penalty):
+ *     def __init__(self, hessian, gradient, c, penalty):
  *         self.matrix, self.penalty = np.ascontiguousarray(hessian), penalty             # <<<<<<<<<<<<<<
  *         self.slope, self.current = gradient, gradient.copy()
  *         self.start, self.c = c, c.copy()
 */
   __pyx_t_2 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 319, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 325, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_ascontiguousarray); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 319, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_ascontiguousarray); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 325, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
   __pyx_t_5 = 1;
@@ -11571,22 +10779,22 @@ static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fa
     __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_4, __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 319, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 325, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_4 = ((PyObject *)__pyx_v_penalty);
+  __pyx_t_4 = __pyx_v_penalty;
   __Pyx_INCREF(__pyx_t_4);
   __Pyx_GIVEREF(__pyx_t_1);
   __Pyx_GOTREF(__pyx_v_self->matrix);
   __Pyx_DECREF_SET(__pyx_v_self->matrix, __pyx_t_1);
   __pyx_t_1 = 0;
   __Pyx_GIVEREF(__pyx_t_4);
-  __Pyx_GOTREF((PyObject *)__pyx_v_self->penalty);
-  __Pyx_DECREF_SET(__pyx_v_self->penalty, ((struct __pyx_obj_8fastloss_8_descent_Penalty *)__pyx_t_4));
+  __Pyx_GOTREF(__pyx_v_self->penalty);
+  __Pyx_DECREF_SET(__pyx_v_self->penalty, __pyx_t_4);
   __pyx_t_4 = 0;
 
-  /* "fastloss/_descent.pyx":320
- *     def __init__(self, hessian, gradient, c, Penalty penalty):
+  /* "fastloss/_descent.pyx":326
+ *     def __init__(self, hessian, gradient, c, penalty):
  *         self.matrix, self.penalty = np.ascontiguousarray(hessian), penalty
  *         self.slope, self.current = gradient, gradient.copy()             # <<<<<<<<<<<<<<
  *         self.start, self.c = c, c.copy()
@@ -11601,7 +10809,7 @@ static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fa
     PyObject *__pyx_callargs[2] = {__pyx_t_2, NULL};
     __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_copy, __pyx_callargs+__pyx_t_5, (1-__pyx_t_5) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 320, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 326, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
   __Pyx_GIVEREF(__pyx_t_4);
@@ -11613,7 +10821,7 @@ static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fa
   __Pyx_DECREF_SET(__pyx_v_self->current, __pyx_t_1);
   __pyx_t_1 = 0;
 
-  /* "fastloss/_descent.pyx":321
+  /* "fastloss/_descent.pyx":327
  *         self.matrix, self.penalty = np.ascontiguousarray(hessian), penalty
  *         self.slope, self.current = gradient, gradient.copy()
  *         self.start, self.c = c, c.copy()             # <<<<<<<<<<<<<<
@@ -11629,7 +10837,7 @@ static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fa
     PyObject *__pyx_callargs[2] = {__pyx_t_2, NULL};
     __pyx_t_4 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_copy, __pyx_callargs+__pyx_t_5, (1-__pyx_t_5) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 321, __pyx_L1_error)
+    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 327, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
   }
   __Pyx_GIVEREF(__pyx_t_1);
@@ -11641,7 +10849,7 @@ static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fa
   __Pyx_DECREF_SET(__pyx_v_self->c, __pyx_t_4);
   __pyx_t_4 = 0;
 
-  /* "fastloss/_descent.pyx":322
+  /* "fastloss/_descent.pyx":328
  *         self.slope, self.current = gradient, gradient.copy()
  *         self.start, self.c = c, c.copy()
  *         self.curvature = np.maximum(np.diagonal(hessian), 0)             # <<<<<<<<<<<<<<
@@ -11649,15 +10857,15 @@ static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fa
  *     @property
 */
   __pyx_t_1 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 322, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 328, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
-  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_maximum); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 322, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_maximum); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 328, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
   __pyx_t_6 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 322, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 328, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
-  __pyx_t_8 = __Pyx_PyObject_GetAttrStr(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_diagonal); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 322, __pyx_L1_error)
+  __pyx_t_8 = __Pyx_PyObject_GetAttrStr(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_diagonal); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 328, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_8);
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
   __pyx_t_5 = 1;
@@ -11677,7 +10885,7 @@ static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fa
     __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_8, __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_6); __pyx_t_6 = 0;
     __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 322, __pyx_L1_error)
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 328, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
   }
   __pyx_t_5 = 1;
@@ -11698,7 +10906,7 @@ static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fa
     __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 322, __pyx_L1_error)
+    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 328, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
   }
   __Pyx_GIVEREF(__pyx_t_4);
@@ -11706,10 +10914,10 @@ static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fa
   __Pyx_DECREF_SET(__pyx_v_self->curvature, __pyx_t_4);
   __pyx_t_4 = 0;
 
-  /* "fastloss/_descent.pyx":318
- *     cdef object matrix, current
+  /* "fastloss/_descent.pyx":324
+ *     cdef object current
  * 
- *     def __init__(self, hessian, gradient, c, Penalty penalty):             # <<<<<<<<<<<<<<
+ *     def __init__(self, hessian, gradient, c, penalty):             # <<<<<<<<<<<<<<
  *         self.matrix, self.penalty = np.ascontiguousarray(hessian), penalty
  *         self.slope, self.current = gradient, gradient.copy()
 */
@@ -11733,30 +10941,30 @@ static int __pyx_pf_8fastloss_8_descent_9GramModel___init__(struct __pyx_obj_8fa
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":324
+/* "fastloss/_descent.pyx":330
  *         self.curvature = np.maximum(np.diagonal(hessian), 0)
  * 
  *     @property             # <<<<<<<<<<<<<<
- *     def epoch_cost(self):
+ *     def sweep_cost(self):
  *         """Operations of a sweep, roughly: only coordinates that are not 0 cost anything."""
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_10epoch_cost_1__get__(PyObject *__pyx_v_self); /*proto*/
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_10epoch_cost_1__get__(PyObject *__pyx_v_self) {
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_10sweep_cost_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_10sweep_cost_1__get__(PyObject *__pyx_v_self) {
   CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
   PyObject *__pyx_r = 0;
   __Pyx_RefNannyDeclarations
   __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
   __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
-  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_10epoch_cost___get__(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_10sweep_cost___get__(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10epoch_cost___get__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self) {
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10sweep_cost___get__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
@@ -11771,24 +10979,24 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10epoch_cost___get__(st
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__get__", 0);
 
-  /* "fastloss/_descent.pyx":327
- *     def epoch_cost(self):
+  /* "fastloss/_descent.pyx":333
+ *     def sweep_cost(self):
  *         """Operations of a sweep, roughly: only coordinates that are not 0 cost anything."""
- *         return 2 * len(self.c) * (np.count_nonzero(self.c) + 1)             # <<<<<<<<<<<<<<
+ *         return len(self.c) * (np.count_nonzero(self.c) + 1)             # <<<<<<<<<<<<<<
  * 
- *     def descend(self, int sweeps):
+ *     def hessian_cost(self, int64_t count):
 */
   __pyx_t_1 = __pyx_v_self->c;
   __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = PyObject_Length(__pyx_t_1); if (unlikely(__pyx_t_2 == ((Py_ssize_t)-1))) __PYX_ERR(0, 327, __pyx_L1_error)
+  __pyx_t_2 = PyObject_Length(__pyx_t_1); if (unlikely(__pyx_t_2 == ((Py_ssize_t)-1))) __PYX_ERR(0, 333, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_t_1 = PyLong_FromSsize_t((2 * __pyx_t_2)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 327, __pyx_L1_error)
+  __pyx_t_1 = PyLong_FromSsize_t(__pyx_t_2); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 333, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
 
   __pyx_t_4 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 327, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 333, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_6 = __Pyx_PyObject_GetAttrStr(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_count_nonzero); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 327, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_PyObject_GetAttrStr(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_count_nonzero); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 333, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
   __pyx_t_7 = 1;
@@ -11808,13 +11016,13 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10epoch_cost___get__(st
     __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_6, __pyx_callargs+__pyx_t_7, (2-__pyx_t_7) | (__pyx_t_7*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
     __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 327, __pyx_L1_error)
+    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 333, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
   }
-  __pyx_t_6 = __Pyx_PyLong_AddObjC(__pyx_t_3, __pyx_mstate_global->__pyx_int_1, 1, 0, 0); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 327, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_PyLong_AddObjC(__pyx_t_3, __pyx_mstate_global->__pyx_int_1, 1, 0, 0); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 333, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __pyx_t_3 = __Pyx_PyNumber_Multiply_int_object(__pyx_t_1, __pyx_t_6); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 327, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyNumber_Multiply_int_object(__pyx_t_1, __pyx_t_6); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 333, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
@@ -11829,11 +11037,11 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10epoch_cost___get__(st
   __pyx_t_3 = 0;
   goto __pyx_L0;
 
-  /* "fastloss/_descent.pyx":324
+  /* "fastloss/_descent.pyx":330
  *         self.curvature = np.maximum(np.diagonal(hessian), 0)
  * 
  *     @property             # <<<<<<<<<<<<<<
- *     def epoch_cost(self):
+ *     def sweep_cost(self):
  *         """Operations of a sweep, roughly: only coordinates that are not 0 cost anything."""
 */
 
@@ -11844,7 +11052,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10epoch_cost___get__(st
   __Pyx_XDECREF(__pyx_t_4);
   __Pyx_XDECREF(__pyx_t_5);
   __Pyx_XDECREF(__pyx_t_6);
-  __Pyx_AddTraceback("fastloss._descent.GramModel.epoch_cost.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_AddTraceback("fastloss._descent.GramModel.sweep_cost.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = NULL;
   __pyx_L0:;
   __Pyx_XGIVEREF(__pyx_r);
@@ -11852,8 +11060,151 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10epoch_cost___get__(st
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":329
- *         return 2 * len(self.c) * (np.count_nonzero(self.c) + 1)
+/* "fastloss/_descent.pyx":335
+ *         return len(self.c) * (np.count_nonzero(self.c) + 1)
+ * 
+ *     def hessian_cost(self, int64_t count):             # <<<<<<<<<<<<<<
+ *         """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""
+ *         return count * count // 4
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_3hessian_cost(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_2hessian_cost, "GramModel.hessian_cost(self, int64_t count)\n\nOperations that the Hessian of so many coordinates takes, in terms of those of a sweep.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_3hessian_cost = {"hessian_cost", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_3hessian_cost, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_2hessian_cost};
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_3hessian_cost(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  int64_t __pyx_v_count;
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject* values[1] = {0};
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("hessian_cost (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  {
+    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_count,0};
+    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 335, __pyx_L3_error)
+    if (__pyx_kwds_len > 0) {
+      switch (__pyx_nargs) {
+        case  1:
+        values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 335, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  0: break;
+        default: goto __pyx_L5_argtuple_error;
+      }
+      const Py_ssize_t kwd_pos_args = __pyx_nargs;
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "hessian_cost", 0) < (0)) __PYX_ERR(0, 335, __pyx_L3_error)
+      for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("hessian_cost", 1, 1, 1, i); __PYX_ERR(0, 335, __pyx_L3_error) }
+      }
+    } else if (unlikely(__pyx_nargs != 1)) {
+      goto __pyx_L5_argtuple_error;
+    } else {
+      values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 335, __pyx_L3_error)
+    }
+    __pyx_v_count = __Pyx_PyLong_As_int64_t(values[0]); if (unlikely((__pyx_v_count == ((int64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 335, __pyx_L3_error)
+  }
+  goto __pyx_L6_skip;
+  __pyx_L5_argtuple_error:;
+  __Pyx_RaiseArgtupleInvalid("hessian_cost", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 335, __pyx_L3_error)
+  __pyx_L6_skip:;
+  goto __pyx_L4_argument_unpacking_done;
+  __pyx_L3_error:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __Pyx_AddTraceback("fastloss._descent.GramModel.hessian_cost", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_RefNannyFinishContext();
+  return NULL;
+  __pyx_L4_argument_unpacking_done:;
+  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_2hessian_cost(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self), __pyx_v_count);
+
+  /* function exit code */
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2hessian_cost(CYTHON_UNUSED struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, int64_t __pyx_v_count) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("hessian_cost", 0);
+
+  /* "fastloss/_descent.pyx":337
+ *     def hessian_cost(self, int64_t count):
+ *         """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""
+ *         return count * count // 4             # <<<<<<<<<<<<<<
+ * 
+ *     def descend(self, int sweeps):
+*/
+  __pyx_t_1 = __Pyx_PyLong_From_int64_t(((__pyx_v_count * __pyx_v_count) / 4)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 337, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  {
+    PyObject *__pyx_temp;
+    {
+      __pyx_temp = __pyx_r;
+      __pyx_r = __pyx_t_1;
+    }
+    __Pyx_XDECREF(__pyx_temp);
+  }
+  __pyx_t_1 = 0;
+  goto __pyx_L0;
+
+  /* "fastloss/_descent.pyx":335
+ *         return len(self.c) * (np.count_nonzero(self.c) + 1)
+ * 
+ *     def hessian_cost(self, int64_t count):             # <<<<<<<<<<<<<<
+ *         """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""
+ *         return count * count // 4
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("fastloss._descent.GramModel.hessian_cost", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "fastloss/_descent.pyx":339
+ *         return count * count // 4
  * 
  *     def descend(self, int sweeps):             # <<<<<<<<<<<<<<
  *         """As `ResidualModel.descend`; here every sweep is over all coordinates."""
@@ -11861,16 +11212,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10epoch_cost___get__(st
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_3descend(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_5descend(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_2descend, "GramModel.descend(self, int sweeps)\n\nAs `ResidualModel.descend`; here every sweep is over all coordinates.");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_3descend = {"descend", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_3descend, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_2descend};
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_3descend(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_4descend, "GramModel.descend(self, int sweeps)\n\nAs `ResidualModel.descend`; here every sweep is over all coordinates.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_5descend = {"descend", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_5descend, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_4descend};
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_5descend(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -11900,32 +11251,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_sweeps,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 329, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 339, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 329, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 339, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "descend", 0) < (0)) __PYX_ERR(0, 329, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "descend", 0) < (0)) __PYX_ERR(0, 339, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("descend", 1, 1, 1, i); __PYX_ERR(0, 329, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("descend", 1, 1, 1, i); __PYX_ERR(0, 339, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 329, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 339, __pyx_L3_error)
     }
-    __pyx_v_sweeps = __Pyx_PyLong_As_int(values[0]); if (unlikely((__pyx_v_sweeps == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 329, __pyx_L3_error)
+    __pyx_v_sweeps = __Pyx_PyLong_As_int(values[0]); if (unlikely((__pyx_v_sweeps == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 339, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("descend", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 329, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("descend", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 339, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -11936,7 +11287,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_2descend(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self), __pyx_v_sweeps);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_4descend(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self), __pyx_v_sweeps);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -11947,7 +11298,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, int __pyx_v_sweeps) {
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_4descend(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, int __pyx_v_sweeps) {
   double *__pyx_v_c;
   double *__pyx_v_gradient;
   double const *__pyx_v_hessian;
@@ -11982,7 +11333,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("descend", 0);
 
-  /* "fastloss/_descent.pyx":331
+  /* "fastloss/_descent.pyx":341
  *     def descend(self, int sweeps):
  *         """As `ResidualModel.descend`; here every sweep is over all coordinates."""
  *         cdef double *c = doubles(self.c)             # <<<<<<<<<<<<<<
@@ -11991,11 +11342,11 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
   __pyx_t_1 = __pyx_v_self->c;
   __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 331, __pyx_L1_error)
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 341, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_c = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":332
+  /* "fastloss/_descent.pyx":342
  *         """As `ResidualModel.descend`; here every sweep is over all coordinates."""
  *         cdef double *c = doubles(self.c)
  *         cdef double *gradient = doubles(self.current)             # <<<<<<<<<<<<<<
@@ -12004,11 +11355,11 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
   __pyx_t_1 = __pyx_v_self->current;
   __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 332, __pyx_L1_error)
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 342, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_gradient = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":333
+  /* "fastloss/_descent.pyx":343
  *         cdef double *c = doubles(self.c)
  *         cdef double *gradient = doubles(self.current)
  *         cdef const double *hessian = doubles(self.matrix)             # <<<<<<<<<<<<<<
@@ -12017,11 +11368,11 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
   __pyx_t_1 = __pyx_v_self->matrix;
   __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 333, __pyx_L1_error)
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 343, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_hessian = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":334
+  /* "fastloss/_descent.pyx":344
  *         cdef double *gradient = doubles(self.current)
  *         cdef const double *hessian = doubles(self.matrix)
  *         cdef const double *curvature = doubles(self.curvature)             # <<<<<<<<<<<<<<
@@ -12030,50 +11381,50 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
   __pyx_t_1 = __pyx_v_self->curvature;
   __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 334, __pyx_L1_error)
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 344, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_curvature = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":335
+  /* "fastloss/_descent.pyx":345
  *         cdef const double *hessian = doubles(self.matrix)
  *         cdef const double *curvature = doubles(self.curvature)
  *         cdef const double *up = doubles(self.penalty.up)             # <<<<<<<<<<<<<<
  *         cdef const double *down = doubles(self.penalty.down)
  *         cdef const double *ridge = doubles(self.penalty.ridge)
 */
-  __pyx_t_1 = __pyx_v_self->penalty->up;
-  __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 335, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_self->penalty, __pyx_mstate_global->__pyx_n_u_up); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 345, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 345, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_up = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":336
+  /* "fastloss/_descent.pyx":346
  *         cdef const double *curvature = doubles(self.curvature)
  *         cdef const double *up = doubles(self.penalty.up)
  *         cdef const double *down = doubles(self.penalty.down)             # <<<<<<<<<<<<<<
  *         cdef const double *ridge = doubles(self.penalty.ridge)
  *         cdef int64_t j, m = len(self.c)
 */
-  __pyx_t_1 = __pyx_v_self->penalty->down;
-  __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 336, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_self->penalty, __pyx_mstate_global->__pyx_n_u_down); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 346, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 346, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_down = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":337
+  /* "fastloss/_descent.pyx":347
  *         cdef const double *up = doubles(self.penalty.up)
  *         cdef const double *down = doubles(self.penalty.down)
  *         cdef const double *ridge = doubles(self.penalty.ridge)             # <<<<<<<<<<<<<<
  *         cdef int64_t j, m = len(self.c)
  *         cdef double largest = 0, new, change
 */
-  __pyx_t_1 = __pyx_v_self->penalty->ridge;
-  __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 337, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_self->penalty, __pyx_mstate_global->__pyx_n_u_ridge); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 347, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __pyx_f_8fastloss_8_descent_doubles(__pyx_t_1); if (unlikely(__pyx_t_2 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 347, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_ridge = __pyx_t_2;
 
-  /* "fastloss/_descent.pyx":338
+  /* "fastloss/_descent.pyx":348
  *         cdef const double *down = doubles(self.penalty.down)
  *         cdef const double *ridge = doubles(self.penalty.ridge)
  *         cdef int64_t j, m = len(self.c)             # <<<<<<<<<<<<<<
@@ -12082,11 +11433,11 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
   __pyx_t_1 = __pyx_v_self->c;
   __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_3 = PyObject_Length(__pyx_t_1); if (unlikely(__pyx_t_3 == ((Py_ssize_t)-1))) __PYX_ERR(0, 338, __pyx_L1_error)
+  __pyx_t_3 = PyObject_Length(__pyx_t_1); if (unlikely(__pyx_t_3 == ((Py_ssize_t)-1))) __PYX_ERR(0, 348, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_m = __pyx_t_3;
 
-  /* "fastloss/_descent.pyx":339
+  /* "fastloss/_descent.pyx":349
  *         cdef const double *ridge = doubles(self.penalty.ridge)
  *         cdef int64_t j, m = len(self.c)
  *         cdef double largest = 0, new, change             # <<<<<<<<<<<<<<
@@ -12095,7 +11446,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
   __pyx_v_largest = 0.0;
 
-  /* "fastloss/_descent.pyx":341
+  /* "fastloss/_descent.pyx":351
  *         cdef double largest = 0, new, change
  *         cdef int sweep
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -12108,7 +11459,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
       __Pyx_FastGIL_Remember();
       /*try:*/ {
 
-        /* "fastloss/_descent.pyx":342
+        /* "fastloss/_descent.pyx":352
  *         cdef int sweep
  *         with nogil:
  *             for sweep in range(sweeps):             # <<<<<<<<<<<<<<
@@ -12122,7 +11473,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
         for (__pyx_t_6 = 0; __pyx_t_6 < __pyx_t_5; __pyx_t_6+=1) {
           __pyx_v_sweep = __pyx_t_6;
 
-          /* "fastloss/_descent.pyx":343
+          /* "fastloss/_descent.pyx":353
  *         with nogil:
  *             for sweep in range(sweeps):
  *                 for j in range(m):             # <<<<<<<<<<<<<<
@@ -12136,7 +11487,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
           for (__pyx_t_9 = 0; __pyx_t_9 < __pyx_t_8; __pyx_t_9+=1) {
             __pyx_v_j = __pyx_t_9;
 
-            /* "fastloss/_descent.pyx":344
+            /* "fastloss/_descent.pyx":354
  *             for sweep in range(sweeps):
  *                 for j in range(m):
  *                     if curvature[j] == 0 and ridge[j] == 0:             # <<<<<<<<<<<<<<
@@ -12162,7 +11513,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
             if (__pyx_t_10) {
 
 
-              /* "fastloss/_descent.pyx":345
+              /* "fastloss/_descent.pyx":355
  *                 for j in range(m):
  *                     if curvature[j] == 0 and ridge[j] == 0:
  *                         continue             # <<<<<<<<<<<<<<
@@ -12171,7 +11522,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
               goto __pyx_L8_continue;
 
-              /* "fastloss/_descent.pyx":344
+              /* "fastloss/_descent.pyx":354
  *             for sweep in range(sweeps):
  *                 for j in range(m):
  *                     if curvature[j] == 0 and ridge[j] == 0:             # <<<<<<<<<<<<<<
@@ -12180,7 +11531,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
             }
 
-            /* "fastloss/_descent.pyx":346
+            /* "fastloss/_descent.pyx":356
  *                     if curvature[j] == 0 and ridge[j] == 0:
  *                         continue
  *                     new = minimum(gradient[j], c[j], curvature[j], up[j], down[j], ridge[j])             # <<<<<<<<<<<<<<
@@ -12189,7 +11540,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
             __pyx_v_new = __pyx_f_8fastloss_8_descent_minimum((__pyx_v_gradient[__pyx_v_j]), (__pyx_v_c[__pyx_v_j]), (__pyx_v_curvature[__pyx_v_j]), (__pyx_v_up[__pyx_v_j]), (__pyx_v_down[__pyx_v_j]), (__pyx_v_ridge[__pyx_v_j]));
 
-            /* "fastloss/_descent.pyx":347
+            /* "fastloss/_descent.pyx":357
  *                         continue
  *                     new = minimum(gradient[j], c[j], curvature[j], up[j], down[j], ridge[j])
  *                     if new != c[j]:             # <<<<<<<<<<<<<<
@@ -12201,7 +11552,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
             if (__pyx_t_10) {
 
 
-              /* "fastloss/_descent.pyx":348
+              /* "fastloss/_descent.pyx":358
  *                     new = minimum(gradient[j], c[j], curvature[j], up[j], down[j], ridge[j])
  *                     if new != c[j]:
  *                         change = new - c[j]             # <<<<<<<<<<<<<<
@@ -12210,7 +11561,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
               __pyx_v_change = (__pyx_v_new - (__pyx_v_c[__pyx_v_j]));
 
-              /* "fastloss/_descent.pyx":349
+              /* "fastloss/_descent.pyx":359
  *                     if new != c[j]:
  *                         change = new - c[j]
  *                         table().add(m, change, hessian + j * m, gradient)             # <<<<<<<<<<<<<<
@@ -12219,7 +11570,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
               __pyx_f_8fastloss_8_runtime_table()->add(__pyx_v_m, __pyx_v_change, (__pyx_v_hessian + (__pyx_v_j * __pyx_v_m)), __pyx_v_gradient);
 
-              /* "fastloss/_descent.pyx":350
+              /* "fastloss/_descent.pyx":360
  *                         change = new - c[j]
  *                         table().add(m, change, hessian + j * m, gradient)
  *                         c[j] = new             # <<<<<<<<<<<<<<
@@ -12228,7 +11579,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
               (__pyx_v_c[__pyx_v_j]) = __pyx_v_new;
 
-              /* "fastloss/_descent.pyx":351
+              /* "fastloss/_descent.pyx":361
  *                         table().add(m, change, hessian + j * m, gradient)
  *                         c[j] = new
  *                         if sweep == 0:             # <<<<<<<<<<<<<<
@@ -12240,7 +11591,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
               if (__pyx_t_10) {
 
 
-                /* "fastloss/_descent.pyx":352
+                /* "fastloss/_descent.pyx":362
  *                         c[j] = new
  *                         if sweep == 0:
  *                             largest = max(largest, fabs(change) * sqrt(curvature[j]))             # <<<<<<<<<<<<<<
@@ -12264,7 +11615,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
                 __pyx_v_largest = __pyx_t_14;
 
 
-                /* "fastloss/_descent.pyx":351
+                /* "fastloss/_descent.pyx":361
  *                         table().add(m, change, hessian + j * m, gradient)
  *                         c[j] = new
  *                         if sweep == 0:             # <<<<<<<<<<<<<<
@@ -12273,7 +11624,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
               }
 
-              /* "fastloss/_descent.pyx":347
+              /* "fastloss/_descent.pyx":357
  *                         continue
  *                     new = minimum(gradient[j], c[j], curvature[j], up[j], down[j], ridge[j])
  *                     if new != c[j]:             # <<<<<<<<<<<<<<
@@ -12288,7 +11639,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 
       }
 
-      /* "fastloss/_descent.pyx":341
+      /* "fastloss/_descent.pyx":351
  *         cdef double largest = 0, new, change
  *         cdef int sweep
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -12305,14 +11656,14 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
       }
   }
 
-  /* "fastloss/_descent.pyx":353
+  /* "fastloss/_descent.pyx":363
  *                         if sweep == 0:
  *                             largest = max(largest, fabs(change) * sqrt(curvature[j]))
  *         return largest             # <<<<<<<<<<<<<<
  * 
  *     def gradient(self, n_threads=None):
 */
-  __pyx_t_1 = PyFloat_FromDouble(__pyx_v_largest); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 353, __pyx_L1_error)
+  __pyx_t_1 = PyFloat_FromDouble(__pyx_v_largest); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 363, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   {
     PyObject *__pyx_temp;
@@ -12325,8 +11676,8 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "fastloss/_descent.pyx":329
- *         return 2 * len(self.c) * (np.count_nonzero(self.c) + 1)
+  /* "fastloss/_descent.pyx":339
+ *         return count * count // 4
  * 
  *     def descend(self, int sweeps):             # <<<<<<<<<<<<<<
  *         """As `ResidualModel.descend`; here every sweep is over all coordinates."""
@@ -12357,7 +11708,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":355
+/* "fastloss/_descent.pyx":365
  *         return largest
  * 
  *     def gradient(self, n_threads=None):             # <<<<<<<<<<<<<<
@@ -12366,16 +11717,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_2descend(struct __pyx_o
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_5gradient(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_7gradient(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_4gradient, "GramModel.gradient(self, n_threads=None)\n\nThe slope of the model without its penalty, m numbers.");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_5gradient = {"gradient", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_5gradient, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_4gradient};
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_5gradient(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_6gradient, "GramModel.gradient(self, n_threads=None)\n\nThe slope of the model without its penalty, m numbers.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_7gradient = {"gradient", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_7gradient, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_6gradient};
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_7gradient(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -12405,24 +11756,24 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_n_threads,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 355, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 365, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 355, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 365, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "gradient", 0) < (0)) __PYX_ERR(0, 355, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "gradient", 0) < (0)) __PYX_ERR(0, 365, __pyx_L3_error)
       if (!values[0]) values[0] = __Pyx_NewRef(((PyObject *)Py_None));
     } else {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 355, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 365, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
@@ -12433,7 +11784,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("gradient", 0, 0, 1, __pyx_nargs); __PYX_ERR(0, 355, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("gradient", 0, 0, 1, __pyx_nargs); __PYX_ERR(0, 365, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -12444,7 +11795,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_4gradient(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self), __pyx_v_n_threads);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_6gradient(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self), __pyx_v_n_threads);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -12454,12 +11805,12 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_4gradient(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v_n_threads) {
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_6gradient(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v_n_threads) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   __Pyx_RefNannySetupContext("gradient", 0);
 
-  /* "fastloss/_descent.pyx":357
+  /* "fastloss/_descent.pyx":367
  *     def gradient(self, n_threads=None):
  *         """The slope of the model without its penalty, m numbers."""
  *         return self.current             # <<<<<<<<<<<<<<
@@ -12477,7 +11828,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_4gradient(struct __pyx_
   }
   goto __pyx_L0;
 
-  /* "fastloss/_descent.pyx":355
+  /* "fastloss/_descent.pyx":365
  *         return largest
  * 
  *     def gradient(self, n_threads=None):             # <<<<<<<<<<<<<<
@@ -12492,7 +11843,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_4gradient(struct __pyx_
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":359
+/* "fastloss/_descent.pyx":369
  *         return self.current
  * 
  *     def objective(self):             # <<<<<<<<<<<<<<
@@ -12501,16 +11852,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_4gradient(struct __pyx_
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_7objective(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_9objective(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_6objective, "GramModel.objective(self)\n\nThe model\047s value, up to a constant.");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_7objective = {"objective", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_7objective, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_6objective};
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_7objective(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_8objective, "GramModel.objective(self)\n\nThe model\047s value, up to a constant.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_9objective = {"objective", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_9objective, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_8objective};
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_9objective(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -12536,93 +11887,79 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("objective", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_6objective(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_8objective(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_6objective(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self) {
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_8objective(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self) {
   PyObject *__pyx_v_moved = NULL;
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
   PyObject *__pyx_t_2 = NULL;
   PyObject *__pyx_t_3 = NULL;
-  PyObject *__pyx_t_4 = NULL;
-  size_t __pyx_t_5;
+  size_t __pyx_t_4;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("objective", 0);
 
-  /* "fastloss/_descent.pyx":361
+  /* "fastloss/_descent.pyx":371
  *     def objective(self):
  *         """The model's value, up to a constant."""
  *         moved = self.c - self.start             # <<<<<<<<<<<<<<
- *         return 0.5 * (moved @ (self.slope + self.current)) + self.penalty(self.c)
+ *         return 0.5 * (moved @ (self.slope + self.current)) + self.penalty.value(self.c)
  * 
 */
-  __pyx_t_1 = __Pyx_PyNumber_Subtract_object_object(__pyx_v_self->c, __pyx_v_self->start); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 361, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyNumber_Subtract_object_object(__pyx_v_self->c, __pyx_v_self->start); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 371, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_v_moved = __pyx_t_1;
   __pyx_t_1 = 0;
 
-  /* "fastloss/_descent.pyx":362
+  /* "fastloss/_descent.pyx":372
  *         """The model's value, up to a constant."""
  *         moved = self.c - self.start
- *         return 0.5 * (moved @ (self.slope + self.current)) + self.penalty(self.c)             # <<<<<<<<<<<<<<
+ *         return 0.5 * (moved @ (self.slope + self.current)) + self.penalty.value(self.c)             # <<<<<<<<<<<<<<
  * 
  *     def move(self, c):
 */
-  __pyx_t_1 = __Pyx_PyNumber_Add_object_object(__pyx_v_self->slope, __pyx_v_self->current); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 362, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyNumber_Add_object_object(__pyx_v_self->slope, __pyx_v_self->current); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 372, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = __Pyx_PyNumber_MatrixMultiply(__pyx_v_moved, __pyx_t_1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 362, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyNumber_MatrixMultiply(__pyx_v_moved, __pyx_t_1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 372, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_t_1 = __Pyx_PyNumber_Multiply_float_object(__pyx_mstate_global->__pyx_float_0_5, __pyx_t_2); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 362, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyNumber_Multiply_float_object(__pyx_mstate_global->__pyx_float_0_5, __pyx_t_2); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 372, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-  __pyx_t_3 = NULL;
-  __Pyx_INCREF((PyObject *)__pyx_v_self->penalty);
-  __pyx_t_4 = ((PyObject *)__pyx_v_self->penalty); 
-  __pyx_t_5 = 1;
-  #if CYTHON_UNPACK_METHODS
-  if (likely(PyMethod_Check(__pyx_t_4))) {
-    __pyx_t_3 = PyMethod_GET_SELF(__pyx_t_4);
-    assert(__pyx_t_3);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_4);
-    __Pyx_INCREF(__pyx_t_3);
-    __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_4, __pyx__function);
-    __pyx_t_5 = 0;
-  }
-  #endif
+  __pyx_t_3 = __pyx_v_self->penalty;
+  __Pyx_INCREF(__pyx_t_3);
+  __pyx_t_4 = 0;
   {
     PyObject *__pyx_callargs[2] = {__pyx_t_3, __pyx_v_self->c};
-    __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_4, __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_value, __pyx_callargs+__pyx_t_4, (2-__pyx_t_4) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 362, __pyx_L1_error)
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 372, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
   }
-  __pyx_t_4 = __Pyx_PyNumber_Add_object_object(__pyx_t_1, __pyx_t_2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 362, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_3 = __Pyx_PyNumber_Add_object_object(__pyx_t_1, __pyx_t_2); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 372, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
   {
     PyObject *__pyx_temp;
     {
       __pyx_temp = __pyx_r;
-      __pyx_r = __pyx_t_4;
+      __pyx_r = __pyx_t_3;
     }
     __Pyx_XDECREF(__pyx_temp);
   }
-  __pyx_t_4 = 0;
+  __pyx_t_3 = 0;
   goto __pyx_L0;
 
-  /* "fastloss/_descent.pyx":359
+  /* "fastloss/_descent.pyx":369
  *         return self.current
  * 
  *     def objective(self):             # <<<<<<<<<<<<<<
@@ -12635,7 +11972,6 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_6objective(struct __pyx
   __Pyx_XDECREF(__pyx_t_1);
   __Pyx_XDECREF(__pyx_t_2);
   __Pyx_XDECREF(__pyx_t_3);
-  __Pyx_XDECREF(__pyx_t_4);
   __Pyx_AddTraceback("fastloss._descent.GramModel.objective", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = NULL;
   __pyx_L0:;
@@ -12645,8 +11981,8 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_6objective(struct __pyx
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":364
- *         return 0.5 * (moved @ (self.slope + self.current)) + self.penalty(self.c)
+/* "fastloss/_descent.pyx":374
+ *         return 0.5 * (moved @ (self.slope + self.current)) + self.penalty.value(self.c)
  * 
  *     def move(self, c):             # <<<<<<<<<<<<<<
  *         """Go to the point c."""
@@ -12654,16 +11990,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_6objective(struct __pyx
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_9move(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_11move(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_8move, "GramModel.move(self, c)\n\nGo to the point c.");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_9move = {"move", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_9move, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_8move};
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_9move(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_10move, "GramModel.move(self, c)\n\nGo to the point c.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_11move = {"move", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_11move, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_10move};
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_11move(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -12693,32 +12029,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_c,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 364, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 374, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 364, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 374, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "move", 0) < (0)) __PYX_ERR(0, 364, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "move", 0) < (0)) __PYX_ERR(0, 374, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("move", 1, 1, 1, i); __PYX_ERR(0, 364, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("move", 1, 1, 1, i); __PYX_ERR(0, 374, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 364, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 374, __pyx_L3_error)
     }
     __pyx_v_c = values[0];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("move", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 364, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("move", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 374, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -12729,7 +12065,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_8move(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self), __pyx_v_c);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_10move(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self), __pyx_v_c);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -12739,7 +12075,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_8move(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v_c) {
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10move(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v_c) {
   PyObject *__pyx_v_moved = NULL;
   PyObject *__pyx_v_changed = NULL;
   PyObject *__pyx_r = NULL;
@@ -12756,28 +12092,28 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_8move(struct __pyx_obj_
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("move", 0);
 
-  /* "fastloss/_descent.pyx":366
+  /* "fastloss/_descent.pyx":376
  *     def move(self, c):
  *         """Go to the point c."""
  *         self.c[:] = c             # <<<<<<<<<<<<<<
  *         moved = self.c - self.start
  *         changed = np.flatnonzero(moved)
 */
-  if (__Pyx_PyObject_SetSlice(__pyx_v_self->c, __pyx_v_c, 0, 0, NULL, NULL, &__pyx_mstate_global->__pyx_slice[0], 0, 0, 0) < (0)) __PYX_ERR(0, 366, __pyx_L1_error)
+  if (__Pyx_PyObject_SetSlice(__pyx_v_self->c, __pyx_v_c, 0, 0, NULL, NULL, &__pyx_mstate_global->__pyx_slice[0], 0, 0, 0) < (0)) __PYX_ERR(0, 376, __pyx_L1_error)
 
-  /* "fastloss/_descent.pyx":367
+  /* "fastloss/_descent.pyx":377
  *         """Go to the point c."""
  *         self.c[:] = c
  *         moved = self.c - self.start             # <<<<<<<<<<<<<<
  *         changed = np.flatnonzero(moved)
  *         self.current[:] = self.slope
 */
-  __pyx_t_1 = __Pyx_PyNumber_Subtract_object_object(__pyx_v_self->c, __pyx_v_self->start); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 367, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyNumber_Subtract_object_object(__pyx_v_self->c, __pyx_v_self->start); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 377, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_v_moved = __pyx_t_1;
   __pyx_t_1 = 0;
 
-  /* "fastloss/_descent.pyx":368
+  /* "fastloss/_descent.pyx":378
  *         self.c[:] = c
  *         moved = self.c - self.start
  *         changed = np.flatnonzero(moved)             # <<<<<<<<<<<<<<
@@ -12785,9 +12121,9 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_8move(struct __pyx_obj_
  *         if len(changed):
 */
   __pyx_t_2 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 368, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 378, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_flatnonzero); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 368, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_flatnonzero); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 378, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
   __pyx_t_5 = 1;
@@ -12807,13 +12143,13 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_8move(struct __pyx_obj_
     __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_4, __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 368, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 378, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
   __pyx_v_changed = __pyx_t_1;
   __pyx_t_1 = 0;
 
-  /* "fastloss/_descent.pyx":369
+  /* "fastloss/_descent.pyx":379
  *         moved = self.c - self.start
  *         changed = np.flatnonzero(moved)
  *         self.current[:] = self.slope             # <<<<<<<<<<<<<<
@@ -12822,39 +12158,39 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_8move(struct __pyx_obj_
 */
   __pyx_t_1 = __pyx_v_self->slope;
   __Pyx_INCREF(__pyx_t_1);
-  if (__Pyx_PyObject_SetSlice(__pyx_v_self->current, __pyx_t_1, 0, 0, NULL, NULL, &__pyx_mstate_global->__pyx_slice[0], 0, 0, 0) < (0)) __PYX_ERR(0, 369, __pyx_L1_error)
+  if (__Pyx_PyObject_SetSlice(__pyx_v_self->current, __pyx_t_1, 0, 0, NULL, NULL, &__pyx_mstate_global->__pyx_slice[0], 0, 0, 0) < (0)) __PYX_ERR(0, 379, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
-  /* "fastloss/_descent.pyx":370
+  /* "fastloss/_descent.pyx":380
  *         changed = np.flatnonzero(moved)
  *         self.current[:] = self.slope
  *         if len(changed):             # <<<<<<<<<<<<<<
  *             self.current += moved[changed] @ self.matrix[changed]
  * 
 */
-  __pyx_t_6 = PyObject_Length(__pyx_v_changed); if (unlikely(__pyx_t_6 == ((Py_ssize_t)-1))) __PYX_ERR(0, 370, __pyx_L1_error)
+  __pyx_t_6 = PyObject_Length(__pyx_v_changed); if (unlikely(__pyx_t_6 == ((Py_ssize_t)-1))) __PYX_ERR(0, 380, __pyx_L1_error)
   __pyx_t_7 = (__pyx_t_6 != 0);
 
 
   if (__pyx_t_7) {
 
 
-    /* "fastloss/_descent.pyx":371
+    /* "fastloss/_descent.pyx":381
  *         self.current[:] = self.slope
  *         if len(changed):
  *             self.current += moved[changed] @ self.matrix[changed]             # <<<<<<<<<<<<<<
  * 
  *     def hessian(self, selected):
 */
-    __pyx_t_1 = __Pyx_PyObject_GetItem(__pyx_v_moved, __pyx_v_changed); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 371, __pyx_L1_error)
+    __pyx_t_1 = __Pyx_PyObject_GetItem(__pyx_v_moved, __pyx_v_changed); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 381, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
-    __pyx_t_4 = __Pyx_PyObject_GetItem(__pyx_v_self->matrix, __pyx_v_changed); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 371, __pyx_L1_error)
+    __pyx_t_4 = __Pyx_PyObject_GetItem(__pyx_v_self->matrix, __pyx_v_changed); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 381, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
-    __pyx_t_2 = __Pyx_PyNumber_MatrixMultiply(__pyx_t_1, __pyx_t_4); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 371, __pyx_L1_error)
+    __pyx_t_2 = __Pyx_PyNumber_MatrixMultiply(__pyx_t_1, __pyx_t_4); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 381, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
     __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    __pyx_t_4 = __Pyx_PyNumber_InPlaceAdd_object_object(__pyx_v_self->current, __pyx_t_2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 371, __pyx_L1_error)
+    __pyx_t_4 = __Pyx_PyNumber_InPlaceAdd_object_object(__pyx_v_self->current, __pyx_t_2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 381, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_GIVEREF(__pyx_t_4);
@@ -12862,7 +12198,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_8move(struct __pyx_obj_
     __Pyx_DECREF_SET(__pyx_v_self->current, __pyx_t_4);
     __pyx_t_4 = 0;
 
-    /* "fastloss/_descent.pyx":370
+    /* "fastloss/_descent.pyx":380
  *         changed = np.flatnonzero(moved)
  *         self.current[:] = self.slope
  *         if len(changed):             # <<<<<<<<<<<<<<
@@ -12871,8 +12207,8 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_8move(struct __pyx_obj_
 */
   }
 
-  /* "fastloss/_descent.pyx":364
- *         return 0.5 * (moved @ (self.slope + self.current)) + self.penalty(self.c)
+  /* "fastloss/_descent.pyx":374
+ *         return 0.5 * (moved @ (self.slope + self.current)) + self.penalty.value(self.c)
  * 
  *     def move(self, c):             # <<<<<<<<<<<<<<
  *         """Go to the point c."""
@@ -12897,7 +12233,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_8move(struct __pyx_obj_
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":373
+/* "fastloss/_descent.pyx":383
  *             self.current += moved[changed] @ self.matrix[changed]
  * 
  *     def hessian(self, selected):             # <<<<<<<<<<<<<<
@@ -12906,16 +12242,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_8move(struct __pyx_obj_
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_11hessian(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_13hessian(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_10hessian, "GramModel.hessian(self, selected)\n\nSecond derivatives without the penalty\047s, over the selected coordinates.");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_11hessian = {"hessian", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_11hessian, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_10hessian};
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_11hessian(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_12hessian, "GramModel.hessian(self, selected)\n\nSecond derivatives without the penalty\047s, over the selected coordinates.");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_13hessian = {"hessian", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_13hessian, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_12hessian};
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_13hessian(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -12945,32 +12281,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_selected,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 373, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 383, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 373, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 383, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "hessian", 0) < (0)) __PYX_ERR(0, 373, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "hessian", 0) < (0)) __PYX_ERR(0, 383, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("hessian", 1, 1, 1, i); __PYX_ERR(0, 373, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("hessian", 1, 1, 1, i); __PYX_ERR(0, 383, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 373, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 383, __pyx_L3_error)
     }
     __pyx_v_selected = values[0];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("hessian", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 373, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("hessian", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 383, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -12981,7 +12317,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_10hessian(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self), __pyx_v_selected);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_12hessian(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self), __pyx_v_selected);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -12991,7 +12327,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10hessian(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v_selected) {
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_12hessian(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v_selected) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
@@ -13004,15 +12340,15 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10hessian(struct __pyx_
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("hessian", 0);
 
-  /* "fastloss/_descent.pyx":375
+  /* "fastloss/_descent.pyx":385
  *     def hessian(self, selected):
  *         """Second derivatives without the penalty's, over the selected coordinates."""
  *         return self.matrix[np.ix_(selected, selected)]             # <<<<<<<<<<<<<<
 */
   __pyx_t_2 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 375, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_np); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 385, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_ix); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 375, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_ix); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 385, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
   __pyx_t_5 = 1;
@@ -13032,10 +12368,10 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10hessian(struct __pyx_
     __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_4, __pyx_callargs+__pyx_t_5, (3-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 375, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 385, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_4 = __Pyx_PyObject_GetItem(__pyx_v_self->matrix, __pyx_t_1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 375, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyObject_GetItem(__pyx_v_self->matrix, __pyx_t_1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 385, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   {
@@ -13049,7 +12385,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10hessian(struct __pyx_
   __pyx_t_4 = 0;
   goto __pyx_L0;
 
-  /* "fastloss/_descent.pyx":373
+  /* "fastloss/_descent.pyx":383
  *             self.current += moved[changed] @ self.matrix[changed]
  * 
  *     def hessian(self, selected):             # <<<<<<<<<<<<<<
@@ -13071,12 +12407,12 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_10hessian(struct __pyx_
   return __pyx_r;
 }
 
-/* "fastloss/_descent.pyx":314
- *     penalty : Penalty
+/* "fastloss/_descent.pyx":321
+ *         Of ``fastloss.penalties``.
  *     """
- *     cdef readonly Penalty penalty             # <<<<<<<<<<<<<<
- *     cdef readonly object c, start, slope, curvature
- *     cdef object matrix, current
+ *     cdef readonly object penalty, c, start, slope, curvature, matrix             # <<<<<<<<<<<<<<
+ *     cdef object current
+ * 
 */
 
 /* Python wrapper */
@@ -13110,8 +12446,8 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_7penalty___get__(struct
           PyObject *__pyx_temp;
           {
             __pyx_temp = __pyx_r;
-            __Pyx_INCREF((PyObject *)__pyx_v_self->penalty);
-            __pyx_r = ((PyObject *)__pyx_v_self->penalty);
+            __Pyx_INCREF(__pyx_v_self->penalty);
+            __pyx_r = __pyx_v_self->penalty;
           }
           __Pyx_XDECREF(__pyx_temp);
         }
@@ -13137,14 +12473,6 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_7penalty___get__(struct
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
-
-/* "fastloss/_descent.pyx":315
- *     """
- *     cdef readonly Penalty penalty
- *     cdef readonly object c, start, slope, curvature             # <<<<<<<<<<<<<<
- *     cdef object matrix, current
- * 
-*/
 
 /* Python wrapper */
 static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_1c_1__get__(PyObject *__pyx_v_self); /*proto*/
@@ -13382,6 +12710,65 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_9curvature___get__(stru
   return __pyx_r;
 }
 
+/* Python wrapper */
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_6matrix_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_6matrix_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_6matrix___get__(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_6matrix___get__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __Pyx_INCREF(__pyx_v_self->matrix);
+            __pyx_r = __pyx_v_self->matrix;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_2 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_2;
+          __pyx_t_2 = 0;
+          goto __pyx_L0;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
 /* "(tree fragment)":1
  * def __reduce_cython__(self):             # <<<<<<<<<<<<<<
  *     cdef tuple state
@@ -13389,16 +12776,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_9curvature___get__(stru
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_13__reduce_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_15__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_12__reduce_cython__, "GramModel.__reduce_cython__(self)");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_13__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_13__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_12__reduce_cython__};
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_13__reduce_cython__(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_14__reduce_cython__, "GramModel.__reduce_cython__(self)");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_15__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_15__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_14__reduce_cython__};
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_15__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -13424,14 +12811,14 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("__reduce_cython__", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_12__reduce_cython__(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_14__reduce_cython__(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_12__reduce_cython__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self) {
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_14__reduce_cython__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self) {
   PyObject *__pyx_v_state = 0;
   PyObject *__pyx_v__dict = 0;
   int __pyx_v_use_setstate;
@@ -13482,9 +12869,9 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_12__reduce_cython__(str
         __Pyx_INCREF(__pyx_v_self->matrix);
         __Pyx_GIVEREF(__pyx_v_self->matrix);
         if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 3, __pyx_v_self->matrix) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
-        __Pyx_INCREF((PyObject *)__pyx_v_self->penalty);
-        __Pyx_GIVEREF((PyObject *)__pyx_v_self->penalty);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 4, ((PyObject *)__pyx_v_self->penalty)) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_INCREF(__pyx_v_self->penalty);
+        __Pyx_GIVEREF(__pyx_v_self->penalty);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 4, __pyx_v_self->penalty) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_INCREF(__pyx_v_self->slope);
         __Pyx_GIVEREF(__pyx_v_self->slope);
         if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 5, __pyx_v_self->slope) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
@@ -13633,7 +13020,7 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_12__reduce_cython__(str
 
       goto __pyx_L9_bool_binop_done;
     }
-    __pyx_t_4 = (((PyObject *)__pyx_v_self->penalty) != Py_None);
+    __pyx_t_4 = (__pyx_v_self->penalty != Py_None);
     if (!__pyx_t_4) {
 
     } else {
@@ -13791,16 +13178,16 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_12__reduce_cython__(str
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_15__setstate_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_17__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_14__setstate_cython__, "GramModel.__setstate_cython__(self, __pyx_state)");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_15__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_15__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_14__setstate_cython__};
-static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_15__setstate_cython__(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_9GramModel_16__setstate_cython__, "GramModel.__setstate_cython__(self, __pyx_state)");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_9GramModel_17__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_17__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_16__setstate_cython__};
+static PyObject *__pyx_pw_8fastloss_8_descent_9GramModel_17__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -13866,7 +13253,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_14__setstate_cython__(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self), __pyx_v___pyx_state);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_9GramModel_16__setstate_cython__(((struct __pyx_obj_8fastloss_8_descent_GramModel *)__pyx_v_self), __pyx_v___pyx_state);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -13876,7 +13263,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_14__setstate_cython__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v___pyx_state) {
+static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_16__setstate_cython__(struct __pyx_obj_8fastloss_8_descent_GramModel *__pyx_v_self, PyObject *__pyx_v___pyx_state) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
@@ -13927,333 +13314,22 @@ static PyObject *__pyx_pf_8fastloss_8_descent_9GramModel_14__setstate_cython__(s
 /* "(tree fragment)":4
  *     int __Pyx_CheckUnpickleChecksum(long, long, long, long, const char*) except -1
  *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
- * def __pyx_unpickle_Penalty(__pyx_type, long __pyx_checksum, tuple __pyx_state):             # <<<<<<<<<<<<<<
- *     cdef object __pyx_result
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xbd00ab6, 0x30d6c1c, 0xb33433c, b'down, ridge, up')
-*/
-
-/* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_1__pyx_unpickle_Penalty(PyObject *__pyx_self, 
-#if CYTHON_VECTORCALL
-PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
-#else
-PyObject *__pyx_args, PyObject *__pyx_kwds
-#endif
-); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent___pyx_unpickle_Penalty, "__pyx_unpickle_Penalty(__pyx_type, long __pyx_checksum, tuple __pyx_state)");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_1__pyx_unpickle_Penalty = {"__pyx_unpickle_Penalty", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_1__pyx_unpickle_Penalty, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent___pyx_unpickle_Penalty};
-static PyObject *__pyx_pw_8fastloss_8_descent_1__pyx_unpickle_Penalty(PyObject *__pyx_self, 
-#if CYTHON_VECTORCALL
-PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
-#else
-PyObject *__pyx_args, PyObject *__pyx_kwds
-#endif
-) {
-  PyObject *__pyx_v___pyx_type = 0;
-  long __pyx_v___pyx_checksum;
-  PyObject *__pyx_v___pyx_state = 0;
-  #if !CYTHON_VECTORCALL
-  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
-  #endif
-  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
-  PyObject* values[3] = {0,0,0};
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  PyObject *__pyx_r = 0;
-  __Pyx_RefNannyDeclarations
-  __Pyx_RefNannySetupContext("__pyx_unpickle_Penalty (wrapper)", 0);
-  #if !CYTHON_VECTORCALL
-  #if CYTHON_ASSUME_SAFE_SIZE
-  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
-  #else
-  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
-  #endif
-  #endif
-  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
-  {
-    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_pyx_type,&__pyx_mstate_global->__pyx_n_u_pyx_checksum,&__pyx_mstate_global->__pyx_n_u_pyx_state,0};
-    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(1, 4, __pyx_L3_error)
-    if (__pyx_kwds_len > 0) {
-      switch (__pyx_nargs) {
-        case  3:
-        values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(1, 4, __pyx_L3_error)
-        CYTHON_FALLTHROUGH;
-        case  2:
-        values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(1, 4, __pyx_L3_error)
-        CYTHON_FALLTHROUGH;
-        case  1:
-        values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(1, 4, __pyx_L3_error)
-        CYTHON_FALLTHROUGH;
-        case  0: break;
-        default: goto __pyx_L5_argtuple_error;
-      }
-      const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__pyx_unpickle_Penalty", 0) < (0)) __PYX_ERR(1, 4, __pyx_L3_error)
-      for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__pyx_unpickle_Penalty", 1, 3, 3, i); __PYX_ERR(1, 4, __pyx_L3_error) }
-      }
-    } else if (unlikely(__pyx_nargs != 3)) {
-      goto __pyx_L5_argtuple_error;
-    } else {
-      values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(1, 4, __pyx_L3_error)
-      values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(1, 4, __pyx_L3_error)
-      values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(1, 4, __pyx_L3_error)
-    }
-    __pyx_v___pyx_type = values[0];
-    __pyx_v___pyx_checksum = __Pyx_PyLong_As_long(values[1]); if (unlikely((__pyx_v___pyx_checksum == (long)-1) && PyErr_Occurred())) __PYX_ERR(1, 4, __pyx_L3_error)
-    __pyx_v___pyx_state = ((PyObject*)values[2]);
-  }
-  goto __pyx_L6_skip;
-  __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("__pyx_unpickle_Penalty", 1, 3, 3, __pyx_nargs); __PYX_ERR(1, 4, __pyx_L3_error)
-  __pyx_L6_skip:;
-  goto __pyx_L4_argument_unpacking_done;
-  __pyx_L3_error:;
-  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
-    Py_XDECREF(values[__pyx_temp]);
-  }
-  __Pyx_AddTraceback("fastloss._descent.__pyx_unpickle_Penalty", __pyx_clineno, __pyx_lineno, __pyx_filename);
-  __Pyx_RefNannyFinishContext();
-  return NULL;
-  __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v___pyx_state), (&PyTuple_Type), 1, "__pyx_state", 1))) __PYX_ERR(1, 4, __pyx_L1_error)
-  __pyx_r = __pyx_pf_8fastloss_8_descent___pyx_unpickle_Penalty(__pyx_self, __pyx_v___pyx_type, __pyx_v___pyx_checksum, __pyx_v___pyx_state);
-
-  /* function exit code */
-  goto __pyx_L0;
-  __pyx_L1_error:;
-  __pyx_r = NULL;
-  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
-    Py_XDECREF(values[__pyx_temp]);
-  }
-  goto __pyx_L7_cleaned_up;
-  __pyx_L0:;
-  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
-    Py_XDECREF(values[__pyx_temp]);
-  }
-  __pyx_L7_cleaned_up:;
-
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-static PyObject *__pyx_pf_8fastloss_8_descent___pyx_unpickle_Penalty(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state) {
-  PyObject *__pyx_v___pyx_result = 0;
-  PyObject *__pyx_r = NULL;
-  __Pyx_RefNannyDeclarations
-  int __pyx_t_1;
-  PyObject *__pyx_t_2 = NULL;
-  PyObject *__pyx_t_3 = NULL;
-  size_t __pyx_t_4;
-  int __pyx_t_5;
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  __Pyx_RefNannySetupContext("__pyx_unpickle_Penalty", 0);
-
-  /* "(tree fragment)":6
- * def __pyx_unpickle_Penalty(__pyx_type, long __pyx_checksum, tuple __pyx_state):
- *     cdef object __pyx_result
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xbd00ab6, 0x30d6c1c, 0xb33433c, b'down, ridge, up')             # <<<<<<<<<<<<<<
- *     __pyx_result = Penalty.__new__(__pyx_type)
- *     if __pyx_state is not None:
-*/
-  __pyx_t_1 = __Pyx_CheckUnpickleChecksum(__pyx_v___pyx_checksum, 0xbd00ab6, 0x30d6c1c, 0xb33433c, __pyx_k_down_ridge_up); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(1, 6, __pyx_L1_error)
-
-
-  /* "(tree fragment)":7
- *     cdef object __pyx_result
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xbd00ab6, 0x30d6c1c, 0xb33433c, b'down, ridge, up')
- *     __pyx_result = Penalty.__new__(__pyx_type)             # <<<<<<<<<<<<<<
- *     if __pyx_state is not None:
- *         __pyx_unpickle_Penalty__set_state(<Penalty> __pyx_result, __pyx_state)
-*/
-  __pyx_t_3 = ((PyObject *)__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Penalty);
-  __Pyx_INCREF(__pyx_t_3);
-  __pyx_t_4 = 0;
-  {
-    PyObject *__pyx_callargs[2] = {__pyx_t_3, __pyx_v___pyx_type};
-    __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_new, __pyx_callargs+__pyx_t_4, (2-__pyx_t_4) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 7, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_2);
-  }
-  __pyx_v___pyx_result = __pyx_t_2;
-  __pyx_t_2 = 0;
-
-  /* "(tree fragment)":8
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xbd00ab6, 0x30d6c1c, 0xb33433c, b'down, ridge, up')
- *     __pyx_result = Penalty.__new__(__pyx_type)
- *     if __pyx_state is not None:             # <<<<<<<<<<<<<<
- *         __pyx_unpickle_Penalty__set_state(<Penalty> __pyx_result, __pyx_state)
- *     return __pyx_result
-*/
-  __pyx_t_5 = (__pyx_v___pyx_state != ((PyObject*)Py_None));
-  if (__pyx_t_5) {
-
-
-    /* "(tree fragment)":9
- *     __pyx_result = Penalty.__new__(__pyx_type)
- *     if __pyx_state is not None:
- *         __pyx_unpickle_Penalty__set_state(<Penalty> __pyx_result, __pyx_state)             # <<<<<<<<<<<<<<
- *     return __pyx_result
- * cdef __pyx_unpickle_Penalty__set_state(Penalty __pyx_result, __pyx_state: tuple):
-*/
-    if (unlikely(__pyx_v___pyx_state == Py_None)) {
-      PyErr_SetString(PyExc_TypeError, "cannot pass None into a C function argument that is declared \047not None\047");
-      __PYX_ERR(1, 9, __pyx_L1_error)
-    }
-    __pyx_t_2 = __pyx_f_8fastloss_8_descent___pyx_unpickle_Penalty__set_state(((struct __pyx_obj_8fastloss_8_descent_Penalty *)__pyx_v___pyx_result), __pyx_v___pyx_state); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 9, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_2);
-    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-
-    /* "(tree fragment)":8
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xbd00ab6, 0x30d6c1c, 0xb33433c, b'down, ridge, up')
- *     __pyx_result = Penalty.__new__(__pyx_type)
- *     if __pyx_state is not None:             # <<<<<<<<<<<<<<
- *         __pyx_unpickle_Penalty__set_state(<Penalty> __pyx_result, __pyx_state)
- *     return __pyx_result
-*/
-  }
-
-  /* "(tree fragment)":10
- *     if __pyx_state is not None:
- *         __pyx_unpickle_Penalty__set_state(<Penalty> __pyx_result, __pyx_state)
- *     return __pyx_result             # <<<<<<<<<<<<<<
- * cdef __pyx_unpickle_Penalty__set_state(Penalty __pyx_result, __pyx_state: tuple):
- *     __pyx_result.down = __pyx_state[0]; __pyx_result.ridge = __pyx_state[1]; __pyx_result.up = __pyx_state[2]
-*/
-  {
-    PyObject *__pyx_temp;
-    {
-      __pyx_temp = __pyx_r;
-      __Pyx_INCREF(__pyx_v___pyx_result);
-      __pyx_r = __pyx_v___pyx_result;
-    }
-    __Pyx_XDECREF(__pyx_temp);
-  }
-  goto __pyx_L0;
-
-  /* "(tree fragment)":4
- *     int __Pyx_CheckUnpickleChecksum(long, long, long, long, const char*) except -1
- *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
- * def __pyx_unpickle_Penalty(__pyx_type, long __pyx_checksum, tuple __pyx_state):             # <<<<<<<<<<<<<<
- *     cdef object __pyx_result
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xbd00ab6, 0x30d6c1c, 0xb33433c, b'down, ridge, up')
-*/
-
-  /* function exit code */
-  __pyx_L1_error:;
-  __Pyx_XDECREF(__pyx_t_2);
-  __Pyx_XDECREF(__pyx_t_3);
-  __Pyx_AddTraceback("fastloss._descent.__pyx_unpickle_Penalty", __pyx_clineno, __pyx_lineno, __pyx_filename);
-  __pyx_r = NULL;
-  __pyx_L0:;
-  __Pyx_XDECREF(__pyx_v___pyx_result);
-  __Pyx_XGIVEREF(__pyx_r);
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-/* "(tree fragment)":11
- *         __pyx_unpickle_Penalty__set_state(<Penalty> __pyx_result, __pyx_state)
- *     return __pyx_result
- * cdef __pyx_unpickle_Penalty__set_state(Penalty __pyx_result, __pyx_state: tuple):             # <<<<<<<<<<<<<<
- *     __pyx_result.down = __pyx_state[0]; __pyx_result.ridge = __pyx_state[1]; __pyx_result.up = __pyx_state[2]
- *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 3)
-*/
-
-static PyObject *__pyx_f_8fastloss_8_descent___pyx_unpickle_Penalty__set_state(struct __pyx_obj_8fastloss_8_descent_Penalty *__pyx_v___pyx_result, PyObject *__pyx_v___pyx_state) {
-  PyObject *__pyx_r = NULL;
-  __Pyx_RefNannyDeclarations
-  PyObject *__pyx_t_1 = NULL;
-  int __pyx_t_2;
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  __Pyx_RefNannySetupContext("__pyx_unpickle_Penalty__set_state", 0);
-
-  /* "(tree fragment)":12
- *     return __pyx_result
- * cdef __pyx_unpickle_Penalty__set_state(Penalty __pyx_result, __pyx_state: tuple):
- *     __pyx_result.down = __pyx_state[0]; __pyx_result.ridge = __pyx_state[1]; __pyx_result.up = __pyx_state[2]             # <<<<<<<<<<<<<<
- *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 3)
-*/
-  __pyx_t_1 = __Pyx_PyTuple_GET_ITEM(__pyx_v___pyx_state, 0);
-  __Pyx_INCREF(__pyx_t_1);
-  __Pyx_GIVEREF(__pyx_t_1);
-  __Pyx_GOTREF(__pyx_v___pyx_result->down);
-  __Pyx_DECREF_SET(__pyx_v___pyx_result->down, __pyx_t_1);
-  __pyx_t_1 = 0;
-  __pyx_t_1 = __Pyx_PyTuple_GET_ITEM(__pyx_v___pyx_state, 1);
-  __Pyx_INCREF(__pyx_t_1);
-  __Pyx_GIVEREF(__pyx_t_1);
-  __Pyx_GOTREF(__pyx_v___pyx_result->ridge);
-  __Pyx_DECREF_SET(__pyx_v___pyx_result->ridge, __pyx_t_1);
-  __pyx_t_1 = 0;
-  __pyx_t_1 = __Pyx_PyTuple_GET_ITEM(__pyx_v___pyx_state, 2);
-  __Pyx_INCREF(__pyx_t_1);
-  __Pyx_GIVEREF(__pyx_t_1);
-  __Pyx_GOTREF(__pyx_v___pyx_result->up);
-  __Pyx_DECREF_SET(__pyx_v___pyx_result->up, __pyx_t_1);
-  __pyx_t_1 = 0;
-
-  /* "(tree fragment)":13
- * cdef __pyx_unpickle_Penalty__set_state(Penalty __pyx_result, __pyx_state: tuple):
- *     __pyx_result.down = __pyx_state[0]; __pyx_result.ridge = __pyx_state[1]; __pyx_result.up = __pyx_state[2]
- *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 3)             # <<<<<<<<<<<<<<
-*/
-  __pyx_t_2 = __Pyx_UpdateUnpickledDict(((PyObject *)__pyx_v___pyx_result), __pyx_v___pyx_state, 3); if (unlikely(__pyx_t_2 == ((int)-1))) __PYX_ERR(1, 13, __pyx_L1_error)
-
-
-  /* "(tree fragment)":11
- *         __pyx_unpickle_Penalty__set_state(<Penalty> __pyx_result, __pyx_state)
- *     return __pyx_result
- * cdef __pyx_unpickle_Penalty__set_state(Penalty __pyx_result, __pyx_state: tuple):             # <<<<<<<<<<<<<<
- *     __pyx_result.down = __pyx_state[0]; __pyx_result.ridge = __pyx_state[1]; __pyx_result.up = __pyx_state[2]
- *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 3)
-*/
-
-  /* function exit code */
-  __pyx_r = Py_None; __Pyx_INCREF(Py_None);
-  goto __pyx_L0;
-  __pyx_L1_error:;
-  __Pyx_XDECREF(__pyx_t_1);
-  __Pyx_AddTraceback("fastloss._descent.__pyx_unpickle_Penalty__set_state", __pyx_clineno, __pyx_lineno, __pyx_filename);
-  __pyx_r = 0;
-  __pyx_L0:;
-  __Pyx_XGIVEREF(__pyx_r);
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-/* "(tree fragment)":4
- *     int __Pyx_CheckUnpickleChecksum(long, long, long, long, const char*) except -1
- *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
  * def __pyx_unpickle_ResidualModel(__pyx_type, long __pyx_checksum, tuple __pyx_state):             # <<<<<<<<<<<<<<
  *     cdef object __pyx_result
  *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xd6a32e1, 0x21a2c7c, 0x6e87c2c, b'active, c, centre, columns, curvature, moved, penalty, residual, slope, slope_sum, start, weight_sum')
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_3__pyx_unpickle_ResidualModel(PyObject *__pyx_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_1__pyx_unpickle_ResidualModel(PyObject *__pyx_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_2__pyx_unpickle_ResidualModel, "__pyx_unpickle_ResidualModel(__pyx_type, long __pyx_checksum, tuple __pyx_state)");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_3__pyx_unpickle_ResidualModel = {"__pyx_unpickle_ResidualModel", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_3__pyx_unpickle_ResidualModel, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_2__pyx_unpickle_ResidualModel};
-static PyObject *__pyx_pw_8fastloss_8_descent_3__pyx_unpickle_ResidualModel(PyObject *__pyx_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent___pyx_unpickle_ResidualModel, "__pyx_unpickle_ResidualModel(__pyx_type, long __pyx_checksum, tuple __pyx_state)");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_1__pyx_unpickle_ResidualModel = {"__pyx_unpickle_ResidualModel", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_1__pyx_unpickle_ResidualModel, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent___pyx_unpickle_ResidualModel};
+static PyObject *__pyx_pw_8fastloss_8_descent_1__pyx_unpickle_ResidualModel(PyObject *__pyx_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -14336,7 +13412,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return NULL;
   __pyx_L4_argument_unpacking_done:;
   if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v___pyx_state), (&PyTuple_Type), 1, "__pyx_state", 1))) __PYX_ERR(1, 4, __pyx_L1_error)
-  __pyx_r = __pyx_pf_8fastloss_8_descent_2__pyx_unpickle_ResidualModel(__pyx_self, __pyx_v___pyx_type, __pyx_v___pyx_checksum, __pyx_v___pyx_state);
+  __pyx_r = __pyx_pf_8fastloss_8_descent___pyx_unpickle_ResidualModel(__pyx_self, __pyx_v___pyx_type, __pyx_v___pyx_checksum, __pyx_v___pyx_state);
 
   /* function exit code */
   goto __pyx_L0;
@@ -14356,7 +13432,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_2__pyx_unpickle_ResidualModel(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state) {
+static PyObject *__pyx_pf_8fastloss_8_descent___pyx_unpickle_ResidualModel(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state) {
   PyObject *__pyx_v___pyx_result = 0;
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
@@ -14534,10 +13610,9 @@ static PyObject *__pyx_f_8fastloss_8_descent___pyx_unpickle_ResidualModel__set_s
   __pyx_v___pyx_result->moved = __pyx_t_2;
   __pyx_t_1 = __Pyx_PyTuple_GET_ITEM(__pyx_v___pyx_state, 6);
   __Pyx_INCREF(__pyx_t_1);
-  if (!(likely(((__pyx_t_1) == Py_None) || likely(__Pyx_TypeTest(__pyx_t_1, __pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Penalty))))) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GIVEREF(__pyx_t_1);
-  __Pyx_GOTREF((PyObject *)__pyx_v___pyx_result->penalty);
-  __Pyx_DECREF_SET(__pyx_v___pyx_result->penalty, ((struct __pyx_obj_8fastloss_8_descent_Penalty *)__pyx_t_1));
+  __Pyx_GOTREF(__pyx_v___pyx_result->penalty);
+  __Pyx_DECREF_SET(__pyx_v___pyx_result->penalty, __pyx_t_1);
   __pyx_t_1 = 0;
   __pyx_t_1 = __Pyx_PyTuple_GET_ITEM(__pyx_v___pyx_state, 7);
   __Pyx_INCREF(__pyx_t_1);
@@ -14600,16 +13675,16 @@ static PyObject *__pyx_f_8fastloss_8_descent___pyx_unpickle_ResidualModel__set_s
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8fastloss_8_descent_5__pyx_unpickle_GramModel(PyObject *__pyx_self, 
+static PyObject *__pyx_pw_8fastloss_8_descent_3__pyx_unpickle_GramModel(PyObject *__pyx_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_4__pyx_unpickle_GramModel, "__pyx_unpickle_GramModel(__pyx_type, long __pyx_checksum, tuple __pyx_state)");
-static PyMethodDef __pyx_mdef_8fastloss_8_descent_5__pyx_unpickle_GramModel = {"__pyx_unpickle_GramModel", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_5__pyx_unpickle_GramModel, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_4__pyx_unpickle_GramModel};
-static PyObject *__pyx_pw_8fastloss_8_descent_5__pyx_unpickle_GramModel(PyObject *__pyx_self, 
+PyDoc_STRVAR(__pyx_doc_8fastloss_8_descent_2__pyx_unpickle_GramModel, "__pyx_unpickle_GramModel(__pyx_type, long __pyx_checksum, tuple __pyx_state)");
+static PyMethodDef __pyx_mdef_8fastloss_8_descent_3__pyx_unpickle_GramModel = {"__pyx_unpickle_GramModel", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_3__pyx_unpickle_GramModel, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_2__pyx_unpickle_GramModel};
+static PyObject *__pyx_pw_8fastloss_8_descent_3__pyx_unpickle_GramModel(PyObject *__pyx_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -14692,7 +13767,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return NULL;
   __pyx_L4_argument_unpacking_done:;
   if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v___pyx_state), (&PyTuple_Type), 1, "__pyx_state", 1))) __PYX_ERR(1, 4, __pyx_L1_error)
-  __pyx_r = __pyx_pf_8fastloss_8_descent_4__pyx_unpickle_GramModel(__pyx_self, __pyx_v___pyx_type, __pyx_v___pyx_checksum, __pyx_v___pyx_state);
+  __pyx_r = __pyx_pf_8fastloss_8_descent_2__pyx_unpickle_GramModel(__pyx_self, __pyx_v___pyx_type, __pyx_v___pyx_checksum, __pyx_v___pyx_state);
 
   /* function exit code */
   goto __pyx_L0;
@@ -14712,7 +13787,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8fastloss_8_descent_4__pyx_unpickle_GramModel(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state) {
+static PyObject *__pyx_pf_8fastloss_8_descent_2__pyx_unpickle_GramModel(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state) {
   PyObject *__pyx_v___pyx_result = 0;
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
@@ -14880,10 +13955,9 @@ static PyObject *__pyx_f_8fastloss_8_descent___pyx_unpickle_GramModel__set_state
   __pyx_t_1 = 0;
   __pyx_t_1 = __Pyx_PyTuple_GET_ITEM(__pyx_v___pyx_state, 4);
   __Pyx_INCREF(__pyx_t_1);
-  if (!(likely(((__pyx_t_1) == Py_None) || likely(__Pyx_TypeTest(__pyx_t_1, __pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Penalty))))) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GIVEREF(__pyx_t_1);
-  __Pyx_GOTREF((PyObject *)__pyx_v___pyx_result->penalty);
-  __Pyx_DECREF_SET(__pyx_v___pyx_result->penalty, ((struct __pyx_obj_8fastloss_8_descent_Penalty *)__pyx_t_1));
+  __Pyx_GOTREF(__pyx_v___pyx_result->penalty);
+  __Pyx_DECREF_SET(__pyx_v___pyx_result->penalty, __pyx_t_1);
   __pyx_t_1 = 0;
   __pyx_t_1 = __Pyx_PyTuple_GET_ITEM(__pyx_v___pyx_state, 5);
   __Pyx_INCREF(__pyx_t_1);
@@ -15080,11 +14154,12 @@ static PyObject *__pyx_getprop_8fastloss_8_descent_7Columns_numbers(PyObject *o,
 static PyMethodDef __pyx_methods_8fastloss_8_descent_Columns[] = {
   {"transposed_product", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_3transposed_product, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_2transposed_product},
   {"combine", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_5combine, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_4combine},
-  {"scaled", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_7scaled, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_6scaled},
-  {"squares", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_9squares, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_8squares},
-  {"gram", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_11gram, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_10gram},
-  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_13__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_12__reduce_cython__},
-  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_15__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_14__setstate_cython__},
+  {"to_dense", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_7to_dense, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_6to_dense},
+  {"scaled", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_9scaled, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_8scaled},
+  {"squares", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_11squares, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_10squares},
+  {"gram", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_13gram, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_12gram},
+  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_15__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_14__reduce_cython__},
+  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Columns_17__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Columns_16__setstate_cython__},
   {0, 0, 0, 0}
 };
 
@@ -15200,258 +14275,6 @@ static PyTypeObject __pyx_type_8fastloss_8_descent_Columns = {
 };
 #endif
 
-static PyObject *__pyx_tp_new__initialisation_8fastloss_8_descent_Penalty(PyObject *o, 
-#if CYTHON_VECTORCALL_TPNEW
-    CYTHON_UNUSED PyObject *const *args, CYTHON_UNUSED Py_ssize_t nargs, CYTHON_UNUSED PyObject *kwnames
-#else
-    CYTHON_UNUSED PyObject *a, CYTHON_UNUSED PyObject *k
-#endif
-) {
-  struct __pyx_obj_8fastloss_8_descent_Penalty *p = ((struct __pyx_obj_8fastloss_8_descent_Penalty *)o);
-  p->up = Py_None; Py_INCREF(Py_None);
-  p->down = Py_None; Py_INCREF(Py_None);
-  p->ridge = Py_None; Py_INCREF(Py_None);
-  return o;
-}
-
-static PyObject *__pyx_tp_new_vectorcall_8fastloss_8_descent_Penalty(PyTypeObject *t, 
-#if CYTHON_VECTORCALL_TPNEW
-    PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
-#else
-    PyObject *a, PyObject *k
-#endif
-) {
-  PyObject *o;
-  o = __Pyx_AllocateExtensionType(t, 0);
-  if (unlikely(!o)) return 0;
-  return __pyx_tp_new__initialisation_8fastloss_8_descent_Penalty(o, 
-#if CYTHON_VECTORCALL_TPNEW
-    args, nargs, kwnames
-#else
-    a, k
-#endif
-);
-}
-
-#if CYTHON_VECTORCALL_TPNEW
-static PyObject *__pyx_tp_new_8fastloss_8_descent_Penalty(PyTypeObject *t, PyObject *a, PyObject *k) {
-  return __Pyx_CallTpnewAsVectorcall(__pyx_tp_new_vectorcall_8fastloss_8_descent_Penalty, t, a, k);
-}
-#endif
-
-#if CYTHON_VECTORCALL_TPNEW
-static PyObject *__pyx_tp_vectorcall_8fastloss_8_descent_Penalty(PyObject *t, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
-  if (unlikely((PyTypeObject*)t != __pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Penalty || __Pyx_PyType_HasFeature((PyTypeObject*)t, Py_TPFLAGS_IS_ABSTRACT))) {
-    return __Pyx_CallNewInitFromVectorcall((PyTypeObject*)t, args, nargsf, kwnames);
-  }
-  Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
-  PyObject *o = __pyx_tp_new_vectorcall_8fastloss_8_descent_Penalty((PyTypeObject*)t, args, nargs, kwnames);
-  if (likely(o)) {
-    assert(Py_TYPE(o) == (PyTypeObject*)t);
-    if (unlikely(__pyx_pw_8fastloss_8_descent_7Penalty_1__init__(o, args, nargs, kwnames) < 0)) {
-      Py_CLEAR(o);
-    }
-  }
-  return o;
-}
-#endif
-
-#if CYTHON_VECTORCALL_TPNEW
-static int __pyx_tp_init_8fastloss_8_descent_Penalty(PyObject *o, PyObject *args, PyObject *kwds) {
-  return __Pyx_CallTpinitAsVectorcall(__pyx_pw_8fastloss_8_descent_7Penalty_1__init__, o, args, kwds);
-}
-#endif
-
-static void __pyx_tp_dealloc_8fastloss_8_descent_Penalty(PyObject *o) {
-  struct __pyx_obj_8fastloss_8_descent_Penalty *p = (struct __pyx_obj_8fastloss_8_descent_Penalty *)o;
-  #if CYTHON_USE_TP_FINALIZE
-  if (unlikely(__Pyx_PyObject_GetSlot(o, tp_finalize, destructor)) && !__Pyx_PyObject_GC_IsFinalized(o)) {
-    if (__Pyx_PyObject_GetSlot(o, tp_dealloc, destructor) == __pyx_tp_dealloc_8fastloss_8_descent_Penalty) {
-      if (PyObject_CallFinalizerFromDealloc(o)) return;
-    }
-  }
-  #endif
-  PyObject_GC_UnTrack(o);
-  Py_CLEAR(p->up);
-  Py_CLEAR(p->down);
-  Py_CLEAR(p->ridge);
-  PyTypeObject *tp = Py_TYPE(o);
-  #if CYTHON_USE_TYPE_SLOTS
-  (*tp->tp_free)(o);
-  #else
-  {
-    freefunc tp_free = (freefunc)PyType_GetSlot(tp, Py_tp_free);
-    if (tp_free) tp_free(o);
-  }
-  #endif
-  #if CYTHON_USE_TYPE_SPECS
-  Py_DECREF(tp);
-  #endif
-}
-
-static int __pyx_tp_traverse_8fastloss_8_descent_Penalty(PyObject *o, visitproc v, void *a) {
-  int e;
-  struct __pyx_obj_8fastloss_8_descent_Penalty *p = (struct __pyx_obj_8fastloss_8_descent_Penalty *)o;
-  {
-    e = __Pyx_call_type_traverse(o, 1, v, a);
-    if (e) return e;
-  }
-  if (p->up) {
-    e = (*v)(p->up, a); if (e) return e;
-  }
-  if (p->down) {
-    e = (*v)(p->down, a); if (e) return e;
-  }
-  if (p->ridge) {
-    e = (*v)(p->ridge, a); if (e) return e;
-  }
-  return 0;
-}
-
-static int __pyx_tp_clear_8fastloss_8_descent_Penalty(PyObject *o) {
-  PyObject* tmp;
-  struct __pyx_obj_8fastloss_8_descent_Penalty *p = (struct __pyx_obj_8fastloss_8_descent_Penalty *)o;
-  tmp = ((PyObject*)p->up);
-  p->up = Py_None; Py_INCREF(Py_None);
-  Py_XDECREF(tmp);
-  tmp = ((PyObject*)p->down);
-  p->down = Py_None; Py_INCREF(Py_None);
-  Py_XDECREF(tmp);
-  tmp = ((PyObject*)p->ridge);
-  p->ridge = Py_None; Py_INCREF(Py_None);
-  Py_XDECREF(tmp);
-  return 0;
-}
-
-static PyObject *__pyx_getprop_8fastloss_8_descent_7Penalty_up(PyObject *o, CYTHON_UNUSED void *x) {
-  return __pyx_pw_8fastloss_8_descent_7Penalty_2up_1__get__(o);
-}
-
-static PyObject *__pyx_getprop_8fastloss_8_descent_7Penalty_down(PyObject *o, CYTHON_UNUSED void *x) {
-  return __pyx_pw_8fastloss_8_descent_7Penalty_4down_1__get__(o);
-}
-
-static PyObject *__pyx_getprop_8fastloss_8_descent_7Penalty_ridge(PyObject *o, CYTHON_UNUSED void *x) {
-  return __pyx_pw_8fastloss_8_descent_7Penalty_5ridge_1__get__(o);
-}
-
-static PyMethodDef __pyx_methods_8fastloss_8_descent_Penalty[] = {
-  {"take", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Penalty_3take, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Penalty_2take},
-  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Penalty_7__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Penalty_6__reduce_cython__},
-  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_7Penalty_9__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_7Penalty_8__setstate_cython__},
-  {0, 0, 0, 0}
-};
-
-static struct PyGetSetDef __pyx_getsets_8fastloss_8_descent_Penalty[] = {
-  {"up", __pyx_getprop_8fastloss_8_descent_7Penalty_up, 0, 0, 0},
-  {"down", __pyx_getprop_8fastloss_8_descent_7Penalty_down, 0, 0, 0},
-  {"ridge", __pyx_getprop_8fastloss_8_descent_7Penalty_ridge, 0, 0, 0},
-  {0, 0, 0, 0, 0}
-};
-#if CYTHON_USE_TYPE_SPECS
-static PyType_Slot __pyx_type_8fastloss_8_descent_Penalty_slots[] = {
-  {Py_tp_dealloc, (void *)__pyx_tp_dealloc_8fastloss_8_descent_Penalty},
-  {Py_tp_call, (void *)__pyx_pw_8fastloss_8_descent_7Penalty_5__call__},
-  {Py_tp_doc, (void *)PyDoc_STR("Penalty(up, down, ridge)\n\nWhat each coordinate costs: going up from 0, going down, and squared; and its value.")},
-  {Py_tp_traverse, (void *)__pyx_tp_traverse_8fastloss_8_descent_Penalty},
-  {Py_tp_clear, (void *)__pyx_tp_clear_8fastloss_8_descent_Penalty},
-  {Py_tp_methods, (void *)__pyx_methods_8fastloss_8_descent_Penalty},
-  {Py_tp_getset, (void *)__pyx_getsets_8fastloss_8_descent_Penalty},
-  {Py_tp_init, (void *)__pyx_tp_init_8fastloss_8_descent_Penalty},
-  {Py_tp_new, (void *)__pyx_tp_new_8fastloss_8_descent_Penalty},
-  #if (!CYTHON_COMPILING_IN_PYPY || PYPY_VERSION_NUM >= 0x07030800) && (!CYTHON_COMPILING_IN_LIMITED_API || __PYX_LIMITED_VERSION_HEX >= 0x030E0000)
-  #if CYTHON_VECTORCALL_TPNEW
-  {Py_tp_vectorcall, (void *)__pyx_tp_vectorcall_8fastloss_8_descent_Penalty},
-  #endif
-  #endif
-  {0, 0},
-};
-static PyType_Spec __pyx_type_8fastloss_8_descent_Penalty_spec = {
-  "fastloss._descent.Penalty",
-  sizeof(struct __pyx_obj_8fastloss_8_descent_Penalty),
-  0,
-  Py_TPFLAGS_DEFAULT|Py_TPFLAGS_HAVE_VERSION_TAG|Py_TPFLAGS_BASETYPE|Py_TPFLAGS_HAVE_GC,
-  __pyx_type_8fastloss_8_descent_Penalty_slots,
-};
-#else
-
-static PyTypeObject __pyx_type_8fastloss_8_descent_Penalty = {
-  PyVarObject_HEAD_INIT(0, 0)
-  "fastloss._descent.""Penalty", /*tp_name*/
-  sizeof(struct __pyx_obj_8fastloss_8_descent_Penalty), /*tp_basicsize*/
-  0, /*tp_itemsize*/
-  __pyx_tp_dealloc_8fastloss_8_descent_Penalty, /*tp_dealloc*/
-  0, /*tp_vectorcall_offset*/
-  0, /*tp_getattr*/
-  0, /*tp_setattr*/
-  0, /*tp_as_async*/
-  0, /*tp_repr*/
-  0, /*tp_as_number*/
-  0, /*tp_as_sequence*/
-  0, /*tp_as_mapping*/
-  0, /*tp_hash*/
-  __pyx_pw_8fastloss_8_descent_7Penalty_5__call__, /*tp_call*/
-  0, /*tp_str*/
-  0, /*tp_getattro*/
-  0, /*tp_setattro*/
-  0, /*tp_as_buffer*/
-  Py_TPFLAGS_DEFAULT|Py_TPFLAGS_HAVE_VERSION_TAG|Py_TPFLAGS_BASETYPE|Py_TPFLAGS_HAVE_GC, /*tp_flags*/
-  PyDoc_STR("Penalty(up, down, ridge)\n\nWhat each coordinate costs: going up from 0, going down, and squared; and its value."), /*tp_doc*/
-  __pyx_tp_traverse_8fastloss_8_descent_Penalty, /*tp_traverse*/
-  __pyx_tp_clear_8fastloss_8_descent_Penalty, /*tp_clear*/
-  0, /*tp_richcompare*/
-  0, /*tp_weaklistoffset*/
-  0, /*tp_iter*/
-  0, /*tp_iternext*/
-  __pyx_methods_8fastloss_8_descent_Penalty, /*tp_methods*/
-  0, /*tp_members*/
-  __pyx_getsets_8fastloss_8_descent_Penalty, /*tp_getset*/
-  0, /*tp_base*/
-  0, /*tp_dict*/
-  0, /*tp_descr_get*/
-  0, /*tp_descr_set*/
-  #if !CYTHON_USE_TYPE_SPECS
-  0, /*tp_dictoffset*/
-  #endif
-  __pyx_tp_init_8fastloss_8_descent_Penalty, /*tp_init*/
-  0, /*tp_alloc*/
-  __pyx_tp_new_8fastloss_8_descent_Penalty, /*tp_new*/
-  0, /*tp_free*/
-  0, /*tp_is_gc*/
-  0, /*tp_bases*/
-  0, /*tp_mro*/
-  0, /*tp_cache*/
-  0, /*tp_subclasses*/
-  0, /*tp_weaklist*/
-  0, /*tp_del*/
-  0, /*tp_version_tag*/
-  #if CYTHON_USE_TP_FINALIZE
-  0, /*tp_finalize*/
-  #else
-  NULL, /*tp_finalize*/
-  #endif
-  #if (!CYTHON_COMPILING_IN_PYPY || PYPY_VERSION_NUM >= 0x07030800) && (!CYTHON_COMPILING_IN_LIMITED_API || __PYX_LIMITED_VERSION_HEX >= 0x030E0000)
-  #if CYTHON_VECTORCALL_TPNEW
-  __pyx_tp_vectorcall_8fastloss_8_descent_Penalty, /*tp_vectorcall*/
-  #else
-  NULL, /*tp_vectorcall*/
-  #endif
-  #endif
-  #if __PYX_NEED_TP_PRINT_SLOT == 1
-  0, /*tp_print*/
-  #endif
-  #if PY_VERSION_HEX >= 0x030C0000
-  0, /*tp_watched*/
-  #endif
-  #if PY_VERSION_HEX >= 0x030d00A4
-  0, /*tp_versions_used*/
-  #endif
-  #if CYTHON_COMPILING_IN_PYPY && PY_VERSION_HEX < 0x030a0000
-  0, /*tp_pypy_flags*/
-  #endif
-};
-#endif
-
 static PyObject *__pyx_tp_new__initialisation_8fastloss_8_descent_ResidualModel(PyObject *o, 
 #if CYTHON_VECTORCALL_TPNEW
     CYTHON_UNUSED PyObject *const *args, CYTHON_UNUSED Py_ssize_t nargs, CYTHON_UNUSED PyObject *kwnames
@@ -15461,7 +14284,7 @@ static PyObject *__pyx_tp_new__initialisation_8fastloss_8_descent_ResidualModel(
 ) {
   struct __pyx_obj_8fastloss_8_descent_ResidualModel *p = ((struct __pyx_obj_8fastloss_8_descent_ResidualModel *)o);
   p->columns = ((struct __pyx_obj_8fastloss_8_descent_Columns *)Py_None); Py_INCREF(Py_None);
-  p->penalty = ((struct __pyx_obj_8fastloss_8_descent_Penalty *)Py_None); Py_INCREF(Py_None);
+  p->penalty = Py_None; Py_INCREF(Py_None);
   p->c = Py_None; Py_INCREF(Py_None);
   p->start = Py_None; Py_INCREF(Py_None);
   p->slope = Py_None; Py_INCREF(Py_None);
@@ -15564,7 +14387,7 @@ static int __pyx_tp_traverse_8fastloss_8_descent_ResidualModel(PyObject *o, visi
     e = (*v)(((PyObject *)p->columns), a); if (e) return e;
   }
   if (p->penalty) {
-    e = (*v)(((PyObject *)p->penalty), a); if (e) return e;
+    e = (*v)(p->penalty, a); if (e) return e;
   }
   if (p->c) {
     e = (*v)(p->c, a); if (e) return e;
@@ -15597,7 +14420,7 @@ static int __pyx_tp_clear_8fastloss_8_descent_ResidualModel(PyObject *o) {
   p->columns = ((struct __pyx_obj_8fastloss_8_descent_Columns *)Py_None); Py_INCREF(Py_None);
   Py_XDECREF(tmp);
   tmp = ((PyObject*)p->penalty);
-  p->penalty = ((struct __pyx_obj_8fastloss_8_descent_Penalty *)Py_None); Py_INCREF(Py_None);
+  p->penalty = Py_None; Py_INCREF(Py_None);
   Py_XDECREF(tmp);
   tmp = ((PyObject*)p->c);
   p->c = Py_None; Py_INCREF(Py_None);
@@ -15623,8 +14446,12 @@ static int __pyx_tp_clear_8fastloss_8_descent_ResidualModel(PyObject *o) {
   return 0;
 }
 
-static PyObject *__pyx_getprop_8fastloss_8_descent_13ResidualModel_epoch_cost(PyObject *o, CYTHON_UNUSED void *x) {
-  return __pyx_pw_8fastloss_8_descent_13ResidualModel_10epoch_cost_1__get__(o);
+static PyObject *__pyx_getprop_8fastloss_8_descent_13ResidualModel_shift(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8fastloss_8_descent_13ResidualModel_5shift_1__get__(o);
+}
+
+static PyObject *__pyx_getprop_8fastloss_8_descent_13ResidualModel_sweep_cost(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8fastloss_8_descent_13ResidualModel_10sweep_cost_1__get__(o);
 }
 
 static PyObject *__pyx_getprop_8fastloss_8_descent_13ResidualModel_penalty(PyObject *o, CYTHON_UNUSED void *x) {
@@ -15656,18 +14483,21 @@ static PyObject *__pyx_getprop_8fastloss_8_descent_13ResidualModel_centre(PyObje
 }
 
 static PyMethodDef __pyx_methods_8fastloss_8_descent_ResidualModel[] = {
-  {"descend", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_3descend, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_2descend},
-  {"gradient", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_5gradient, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_4gradient},
-  {"objective", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_7objective, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_6objective},
-  {"move", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_9move, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_8move},
-  {"hessian", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_11hessian, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_10hessian},
-  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_13__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_12__reduce_cython__},
-  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_15__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_14__setstate_cython__},
+  {"hessian_cost", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_3hessian_cost, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_2hessian_cost},
+  {"descend", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_5descend, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_4descend},
+  {"gradient", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_7gradient, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_6gradient},
+  {"intercept_step", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_9intercept_step, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_8intercept_step},
+  {"objective", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_11objective, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_10objective},
+  {"move", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_13move, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_12move},
+  {"hessian", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_15hessian, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_14hessian},
+  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_17__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_16__reduce_cython__},
+  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_13ResidualModel_19__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_13ResidualModel_18__setstate_cython__},
   {0, 0, 0, 0}
 };
 
 static struct PyGetSetDef __pyx_getsets_8fastloss_8_descent_ResidualModel[] = {
-  {"epoch_cost", __pyx_getprop_8fastloss_8_descent_13ResidualModel_epoch_cost, 0, PyDoc_STR("Operations of a sweep over all coordinates, roughly."), 0},
+  {"shift", __pyx_getprop_8fastloss_8_descent_13ResidualModel_shift, 0, PyDoc_STR("By how much an unpenalised intercept moves at c0, negated."), 0},
+  {"sweep_cost", __pyx_getprop_8fastloss_8_descent_13ResidualModel_sweep_cost, 0, PyDoc_STR("Operations of a sweep over all coordinates, roughly."), 0},
   {"penalty", __pyx_getprop_8fastloss_8_descent_13ResidualModel_penalty, 0, 0, 0},
   {"c", __pyx_getprop_8fastloss_8_descent_13ResidualModel_c, 0, 0, 0},
   {"start", __pyx_getprop_8fastloss_8_descent_13ResidualModel_start, 0, 0, 0},
@@ -15680,7 +14510,7 @@ static struct PyGetSetDef __pyx_getsets_8fastloss_8_descent_ResidualModel[] = {
 #if CYTHON_USE_TYPE_SPECS
 static PyType_Slot __pyx_type_8fastloss_8_descent_ResidualModel_slots[] = {
   {Py_tp_dealloc, (void *)__pyx_tp_dealloc_8fastloss_8_descent_ResidualModel},
-  {Py_tp_doc, (void *)PyDoc_STR("ResidualModel(Columns columns, gradient, c, Penalty penalty, intercept)\n\nThe model by its residuals v = S C (c - c0): each step takes a dot product with a column.\n\nParameters\n----------\ncolumns : Columns\n    S C: the columns already scaled.\ngradient : ndarray of shape (m,)\n    g.\nc : ndarray of shape (m,)\n    c0; not changed.\npenalty : Penalty\nintercept : tuple (t, q, T) or None")},
+  {Py_tp_doc, (void *)PyDoc_STR("ResidualModel(Columns columns, gradient, c, penalty, intercept)\n\nThe model by its residuals v = S C (c - c0): each step takes a dot product with a column.\n\nParameters\n----------\ncolumns : Columns\n    S C: the columns already scaled.\ngradient : ndarray of shape (m,)\n    g.\nc : ndarray of shape (m,)\n    c0; not changed.\npenalty : Costs\n    Of ``fastloss.penalties``.\nintercept : tuple (t, q, T) or None")},
   {Py_tp_traverse, (void *)__pyx_tp_traverse_8fastloss_8_descent_ResidualModel},
   {Py_tp_clear, (void *)__pyx_tp_clear_8fastloss_8_descent_ResidualModel},
   {Py_tp_methods, (void *)__pyx_methods_8fastloss_8_descent_ResidualModel},
@@ -15724,7 +14554,7 @@ static PyTypeObject __pyx_type_8fastloss_8_descent_ResidualModel = {
   0, /*tp_setattro*/
   0, /*tp_as_buffer*/
   Py_TPFLAGS_DEFAULT|Py_TPFLAGS_HAVE_VERSION_TAG|Py_TPFLAGS_BASETYPE|Py_TPFLAGS_HAVE_GC, /*tp_flags*/
-  PyDoc_STR("ResidualModel(Columns columns, gradient, c, Penalty penalty, intercept)\n\nThe model by its residuals v = S C (c - c0): each step takes a dot product with a column.\n\nParameters\n----------\ncolumns : Columns\n    S C: the columns already scaled.\ngradient : ndarray of shape (m,)\n    g.\nc : ndarray of shape (m,)\n    c0; not changed.\npenalty : Penalty\nintercept : tuple (t, q, T) or None"), /*tp_doc*/
+  PyDoc_STR("ResidualModel(Columns columns, gradient, c, penalty, intercept)\n\nThe model by its residuals v = S C (c - c0): each step takes a dot product with a column.\n\nParameters\n----------\ncolumns : Columns\n    S C: the columns already scaled.\ngradient : ndarray of shape (m,)\n    g.\nc : ndarray of shape (m,)\n    c0; not changed.\npenalty : Costs\n    Of ``fastloss.penalties``.\nintercept : tuple (t, q, T) or None"), /*tp_doc*/
   __pyx_tp_traverse_8fastloss_8_descent_ResidualModel, /*tp_traverse*/
   __pyx_tp_clear_8fastloss_8_descent_ResidualModel, /*tp_clear*/
   0, /*tp_richcompare*/
@@ -15788,7 +14618,7 @@ static PyObject *__pyx_tp_new__initialisation_8fastloss_8_descent_GramModel(PyOb
 #endif
 ) {
   struct __pyx_obj_8fastloss_8_descent_GramModel *p = ((struct __pyx_obj_8fastloss_8_descent_GramModel *)o);
-  p->penalty = ((struct __pyx_obj_8fastloss_8_descent_Penalty *)Py_None); Py_INCREF(Py_None);
+  p->penalty = Py_None; Py_INCREF(Py_None);
   p->c = Py_None; Py_INCREF(Py_None);
   p->start = Py_None; Py_INCREF(Py_None);
   p->slope = Py_None; Py_INCREF(Py_None);
@@ -15885,7 +14715,7 @@ static int __pyx_tp_traverse_8fastloss_8_descent_GramModel(PyObject *o, visitpro
     if (e) return e;
   }
   if (p->penalty) {
-    e = (*v)(((PyObject *)p->penalty), a); if (e) return e;
+    e = (*v)(p->penalty, a); if (e) return e;
   }
   if (p->c) {
     e = (*v)(p->c, a); if (e) return e;
@@ -15912,7 +14742,7 @@ static int __pyx_tp_clear_8fastloss_8_descent_GramModel(PyObject *o) {
   PyObject* tmp;
   struct __pyx_obj_8fastloss_8_descent_GramModel *p = (struct __pyx_obj_8fastloss_8_descent_GramModel *)o;
   tmp = ((PyObject*)p->penalty);
-  p->penalty = ((struct __pyx_obj_8fastloss_8_descent_Penalty *)Py_None); Py_INCREF(Py_None);
+  p->penalty = Py_None; Py_INCREF(Py_None);
   Py_XDECREF(tmp);
   tmp = ((PyObject*)p->c);
   p->c = Py_None; Py_INCREF(Py_None);
@@ -15935,8 +14765,8 @@ static int __pyx_tp_clear_8fastloss_8_descent_GramModel(PyObject *o) {
   return 0;
 }
 
-static PyObject *__pyx_getprop_8fastloss_8_descent_9GramModel_epoch_cost(PyObject *o, CYTHON_UNUSED void *x) {
-  return __pyx_pw_8fastloss_8_descent_9GramModel_10epoch_cost_1__get__(o);
+static PyObject *__pyx_getprop_8fastloss_8_descent_9GramModel_sweep_cost(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8fastloss_8_descent_9GramModel_10sweep_cost_1__get__(o);
 }
 
 static PyObject *__pyx_getprop_8fastloss_8_descent_9GramModel_penalty(PyObject *o, CYTHON_UNUSED void *x) {
@@ -15959,30 +14789,36 @@ static PyObject *__pyx_getprop_8fastloss_8_descent_9GramModel_curvature(PyObject
   return __pyx_pw_8fastloss_8_descent_9GramModel_9curvature_1__get__(o);
 }
 
+static PyObject *__pyx_getprop_8fastloss_8_descent_9GramModel_matrix(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8fastloss_8_descent_9GramModel_6matrix_1__get__(o);
+}
+
 static PyMethodDef __pyx_methods_8fastloss_8_descent_GramModel[] = {
-  {"descend", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_3descend, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_2descend},
-  {"gradient", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_5gradient, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_4gradient},
-  {"objective", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_7objective, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_6objective},
-  {"move", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_9move, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_8move},
-  {"hessian", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_11hessian, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_10hessian},
-  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_13__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_12__reduce_cython__},
-  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_15__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_14__setstate_cython__},
+  {"hessian_cost", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_3hessian_cost, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_2hessian_cost},
+  {"descend", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_5descend, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_4descend},
+  {"gradient", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_7gradient, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_6gradient},
+  {"objective", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_9objective, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_8objective},
+  {"move", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_11move, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_10move},
+  {"hessian", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_13hessian, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_12hessian},
+  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_15__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_14__reduce_cython__},
+  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8fastloss_8_descent_9GramModel_17__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8fastloss_8_descent_9GramModel_16__setstate_cython__},
   {0, 0, 0, 0}
 };
 
 static struct PyGetSetDef __pyx_getsets_8fastloss_8_descent_GramModel[] = {
-  {"epoch_cost", __pyx_getprop_8fastloss_8_descent_9GramModel_epoch_cost, 0, PyDoc_STR("Operations of a sweep, roughly: only coordinates that are not 0 cost anything."), 0},
+  {"sweep_cost", __pyx_getprop_8fastloss_8_descent_9GramModel_sweep_cost, 0, PyDoc_STR("Operations of a sweep, roughly: only coordinates that are not 0 cost anything."), 0},
   {"penalty", __pyx_getprop_8fastloss_8_descent_9GramModel_penalty, 0, 0, 0},
   {"c", __pyx_getprop_8fastloss_8_descent_9GramModel_c, 0, 0, 0},
   {"start", __pyx_getprop_8fastloss_8_descent_9GramModel_start, 0, 0, 0},
   {"slope", __pyx_getprop_8fastloss_8_descent_9GramModel_slope, 0, 0, 0},
   {"curvature", __pyx_getprop_8fastloss_8_descent_9GramModel_curvature, 0, 0, 0},
+  {"matrix", __pyx_getprop_8fastloss_8_descent_9GramModel_matrix, 0, 0, 0},
   {0, 0, 0, 0, 0}
 };
 #if CYTHON_USE_TYPE_SPECS
 static PyType_Slot __pyx_type_8fastloss_8_descent_GramModel_slots[] = {
   {Py_tp_dealloc, (void *)__pyx_tp_dealloc_8fastloss_8_descent_GramModel},
-  {Py_tp_doc, (void *)PyDoc_STR("GramModel(hessian, gradient, c, Penalty penalty)\n\nThe model by its Hessian: a step on a coordinate that stays where it is costs nothing.\n\nParameters\n----------\nhessian : ndarray of shape (m, m)\n    That of the loss, intercept already eliminated.\ngradient, c : ndarray of shape (m,)\n    g, with the intercept eliminated, and c0; not changed.\npenalty : Penalty")},
+  {Py_tp_doc, (void *)PyDoc_STR("GramModel(hessian, gradient, c, penalty)\n\nThe model by its Hessian: a step on a coordinate that stays where it is costs nothing.\n\nParameters\n----------\nhessian : ndarray of shape (m, m)\n    That of the loss, intercept already eliminated.\ngradient, c : ndarray of shape (m,)\n    g, with the intercept eliminated, and c0; not changed.\npenalty : Costs\n    Of ``fastloss.penalties``.")},
   {Py_tp_traverse, (void *)__pyx_tp_traverse_8fastloss_8_descent_GramModel},
   {Py_tp_clear, (void *)__pyx_tp_clear_8fastloss_8_descent_GramModel},
   {Py_tp_methods, (void *)__pyx_methods_8fastloss_8_descent_GramModel},
@@ -16026,7 +14862,7 @@ static PyTypeObject __pyx_type_8fastloss_8_descent_GramModel = {
   0, /*tp_setattro*/
   0, /*tp_as_buffer*/
   Py_TPFLAGS_DEFAULT|Py_TPFLAGS_HAVE_VERSION_TAG|Py_TPFLAGS_BASETYPE|Py_TPFLAGS_HAVE_GC, /*tp_flags*/
-  PyDoc_STR("GramModel(hessian, gradient, c, Penalty penalty)\n\nThe model by its Hessian: a step on a coordinate that stays where it is costs nothing.\n\nParameters\n----------\nhessian : ndarray of shape (m, m)\n    That of the loss, intercept already eliminated.\ngradient, c : ndarray of shape (m,)\n    g, with the intercept eliminated, and c0; not changed.\npenalty : Penalty"), /*tp_doc*/
+  PyDoc_STR("GramModel(hessian, gradient, c, penalty)\n\nThe model by its Hessian: a step on a coordinate that stays where it is costs nothing.\n\nParameters\n----------\nhessian : ndarray of shape (m, m)\n    That of the loss, intercept already eliminated.\ngradient, c : ndarray of shape (m,)\n    g, with the intercept eliminated, and c0; not changed.\npenalty : Costs\n    Of ``fastloss.penalties``."), /*tp_doc*/
   __pyx_tp_traverse_8fastloss_8_descent_GramModel, /*tp_traverse*/
   __pyx_tp_clear_8fastloss_8_descent_GramModel, /*tp_clear*/
   0, /*tp_richcompare*/
@@ -16095,7 +14931,6 @@ static CYTHON_SMALL_CODE int __Pyx_modinit_Global_init_code(__pyx_mstatetype *__
 static CYTHON_SMALL_CODE int __Pyx_modinit_Variable_export_code(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Function_export_code(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_Columns(__pyx_mstatetype *__pyx_mstate); /*proto*/
-static CYTHON_SMALL_CODE int __Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_Penalty(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_ResidualModel(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_GramModel(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate); /*proto*/
@@ -16166,51 +15001,6 @@ static int __Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_Columns(__pyx_mst
   return -1;
 }
 
-static int __Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_Penalty(__pyx_mstatetype *__pyx_mstate) {
-  __Pyx_RefNannyDeclarations
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  CYTHON_UNUSED_VAR(__pyx_mstate);
-  __Pyx_RefNannySetupContext("__Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_Penalty", 0);
-  /*--- Exttype __pyx_obj_8fastloss_8_descent_Penalty ---*/
-  #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_8fastloss_8_descent_Penalty = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8fastloss_8_descent_Penalty_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8fastloss_8_descent_Penalty)) __PYX_ERR(0, 176, __pyx_L1_error)
-  #else
-  __pyx_mstate->__pyx_ptype_8fastloss_8_descent_Penalty = &__pyx_type_8fastloss_8_descent_Penalty;
-  #endif
-  #if !CYTHON_COMPILING_IN_LIMITED_API
-  #endif
-  #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8fastloss_8_descent_Penalty) < (0)) __PYX_ERR(0, 176, __pyx_L1_error)
-  #endif
-  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_8fastloss_8_descent_Penalty);
-  #endif
-  #if !CYTHON_COMPILING_IN_LIMITED_API
-  if ((CYTHON_USE_TYPE_SLOTS && CYTHON_USE_PYTYPE_LOOKUP) && likely(!__pyx_mstate->__pyx_ptype_8fastloss_8_descent_Penalty->tp_dictoffset && __pyx_mstate->__pyx_ptype_8fastloss_8_descent_Penalty->tp_getattro == PyObject_GenericGetAttr)) {
-    __pyx_mstate->__pyx_ptype_8fastloss_8_descent_Penalty->tp_getattro = PyObject_GenericGetAttr;
-  }
-  #endif
-  #if CYTHON_UPDATE_DESCRIPTOR_DOC
-  {
-    PyObject *wrapper = PyObject_GetAttrString((PyObject *)__pyx_mstate->__pyx_ptype_8fastloss_8_descent_Penalty, "__call__"); if (unlikely(!wrapper)) __PYX_ERR(0, 176, __pyx_L1_error)
-    if (Py_IS_TYPE(wrapper, &PyWrapperDescr_Type)) {
-      __pyx_wrapperbase_8fastloss_8_descent_7Penalty_4__call__ = *((PyWrapperDescrObject *)wrapper)->d_base;
-      __pyx_wrapperbase_8fastloss_8_descent_7Penalty_4__call__.doc = __pyx_doc_8fastloss_8_descent_7Penalty_4__call__;
-      ((PyWrapperDescrObject *)wrapper)->d_base = &__pyx_wrapperbase_8fastloss_8_descent_7Penalty_4__call__;
-    }
-  }
-  #endif
-  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Penalty, (PyObject *) __pyx_mstate->__pyx_ptype_8fastloss_8_descent_Penalty) < (0)) __PYX_ERR(0, 176, __pyx_L1_error)
-  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_8fastloss_8_descent_Penalty) < (0)) __PYX_ERR(0, 176, __pyx_L1_error)
-  __Pyx_RefNannyFinishContext();
-  return 0;
-  __pyx_L1_error:;
-  __Pyx_RefNannyFinishContext();
-  return -1;
-}
-
 static int __Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_ResidualModel(__pyx_mstatetype *__pyx_mstate) {
   __Pyx_RefNannyDeclarations
   int __pyx_lineno = 0;
@@ -16220,14 +15010,14 @@ static int __Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_ResidualModel(__p
   __Pyx_RefNannySetupContext("__Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_ResidualModel", 0);
   /*--- Exttype __pyx_obj_8fastloss_8_descent_ResidualModel ---*/
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_8fastloss_8_descent_ResidualModel = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8fastloss_8_descent_ResidualModel_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8fastloss_8_descent_ResidualModel)) __PYX_ERR(0, 195, __pyx_L1_error)
+  __pyx_mstate->__pyx_ptype_8fastloss_8_descent_ResidualModel = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8fastloss_8_descent_ResidualModel_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8fastloss_8_descent_ResidualModel)) __PYX_ERR(0, 184, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_8fastloss_8_descent_ResidualModel = &__pyx_type_8fastloss_8_descent_ResidualModel;
   #endif
   #if !CYTHON_COMPILING_IN_LIMITED_API
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8fastloss_8_descent_ResidualModel) < (0)) __PYX_ERR(0, 195, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8fastloss_8_descent_ResidualModel) < (0)) __PYX_ERR(0, 184, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_8fastloss_8_descent_ResidualModel);
@@ -16237,8 +15027,8 @@ static int __Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_ResidualModel(__p
     __pyx_mstate->__pyx_ptype_8fastloss_8_descent_ResidualModel->tp_getattro = PyObject_GenericGetAttr;
   }
   #endif
-  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_ResidualModel, (PyObject *) __pyx_mstate->__pyx_ptype_8fastloss_8_descent_ResidualModel) < (0)) __PYX_ERR(0, 195, __pyx_L1_error)
-  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_8fastloss_8_descent_ResidualModel) < (0)) __PYX_ERR(0, 195, __pyx_L1_error)
+  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_ResidualModel, (PyObject *) __pyx_mstate->__pyx_ptype_8fastloss_8_descent_ResidualModel) < (0)) __PYX_ERR(0, 184, __pyx_L1_error)
+  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_8fastloss_8_descent_ResidualModel) < (0)) __PYX_ERR(0, 184, __pyx_L1_error)
   __Pyx_RefNannyFinishContext();
   return 0;
   __pyx_L1_error:;
@@ -16255,14 +15045,14 @@ static int __Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_GramModel(__pyx_m
   __Pyx_RefNannySetupContext("__Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_GramModel", 0);
   /*--- Exttype __pyx_obj_8fastloss_8_descent_GramModel ---*/
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_8fastloss_8_descent_GramModel = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8fastloss_8_descent_GramModel_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8fastloss_8_descent_GramModel)) __PYX_ERR(0, 303, __pyx_L1_error)
+  __pyx_mstate->__pyx_ptype_8fastloss_8_descent_GramModel = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8fastloss_8_descent_GramModel_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8fastloss_8_descent_GramModel)) __PYX_ERR(0, 309, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_8fastloss_8_descent_GramModel = &__pyx_type_8fastloss_8_descent_GramModel;
   #endif
   #if !CYTHON_COMPILING_IN_LIMITED_API
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8fastloss_8_descent_GramModel) < (0)) __PYX_ERR(0, 303, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8fastloss_8_descent_GramModel) < (0)) __PYX_ERR(0, 309, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_8fastloss_8_descent_GramModel);
@@ -16272,8 +15062,8 @@ static int __Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_GramModel(__pyx_m
     __pyx_mstate->__pyx_ptype_8fastloss_8_descent_GramModel->tp_getattro = PyObject_GenericGetAttr;
   }
   #endif
-  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_GramModel, (PyObject *) __pyx_mstate->__pyx_ptype_8fastloss_8_descent_GramModel) < (0)) __PYX_ERR(0, 303, __pyx_L1_error)
-  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_8fastloss_8_descent_GramModel) < (0)) __PYX_ERR(0, 303, __pyx_L1_error)
+  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_GramModel, (PyObject *) __pyx_mstate->__pyx_ptype_8fastloss_8_descent_GramModel) < (0)) __PYX_ERR(0, 309, __pyx_L1_error)
+  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_8fastloss_8_descent_GramModel) < (0)) __PYX_ERR(0, 309, __pyx_L1_error)
   __Pyx_RefNannyFinishContext();
   return 0;
   __pyx_L1_error:;
@@ -16611,7 +15401,6 @@ __Pyx_RefNannySetupContext("PyInit__descent", 0);
   (void)__Pyx_modinit_Function_export_code(__pyx_mstate);
   /*--- Type init code ---*/
   if (unlikely((__Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_Columns(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
-  if (unlikely((__Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_Penalty(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
   if (unlikely((__Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_ResidualModel(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
   if (unlikely((__Pyx_modinit_Exttype___pyx_obj_8fastloss_8_descent_GramModel(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
   (void)__Pyx_modinit_Type_import_code(__pyx_mstate);
@@ -16666,46 +15455,61 @@ __Pyx_RefNannySetupContext("PyInit__descent", 0);
   /* "fastloss/_descent.pyx":117
  *                     add(&self.matrix, j, coefficients[j], out)
  * 
- *     def scaled(self, rows):             # <<<<<<<<<<<<<<
- *         """The columns with each row multiplied by a number."""
- *         cdef const double *factor = doubles(rows)
+ *     def to_dense(self):             # <<<<<<<<<<<<<<
+ *         """All of them as an array of shape (n, m)."""
+ *         if self.starts is None:
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Columns_7scaled, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Columns_scaled, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 117, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Columns_7to_dense, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Columns_to_dense, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 117, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Columns, __pyx_mstate_global->__pyx_n_u_scaled, __pyx_t_2) < (0)) __PYX_ERR(0, 117, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Columns, __pyx_mstate_global->__pyx_n_u_to_dense, __pyx_t_2) < (0)) __PYX_ERR(0, 117, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":133
+  /* "fastloss/_descent.pyx":125
+ *         return result
+ * 
+ *     def scaled(self, rows):             # <<<<<<<<<<<<<<
+ *         """The columns with each row multiplied by a number."""
+ *         cdef const double *factor = doubles(rows)
+*/
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Columns_9scaled, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Columns_scaled, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 125, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_2);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
+  #endif
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Columns, __pyx_mstate_global->__pyx_n_u_scaled, __pyx_t_2) < (0)) __PYX_ERR(0, 125, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+
+  /* "fastloss/_descent.pyx":141
  *         return Columns(result, self.indices, self.starts, self.n)
  * 
  *     def squares(self):             # <<<<<<<<<<<<<<
  *         """The sum of squares of each column."""
  *         result = np.empty(self.m)
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Columns_9squares, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Columns_squares, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 133, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Columns_11squares, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Columns_squares, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[4])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 141, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Columns, __pyx_mstate_global->__pyx_n_u_squares, __pyx_t_2) < (0)) __PYX_ERR(0, 133, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Columns, __pyx_mstate_global->__pyx_n_u_squares, __pyx_t_2) < (0)) __PYX_ERR(0, 141, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":153
+  /* "fastloss/_descent.pyx":161
  *         return result
  * 
  *     def gram(self, selected):             # <<<<<<<<<<<<<<
  *         """C_s' C_s over the columns that are selected (indices, increasing)."""
  *         cdef int64_t count = len(selected)
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Columns_11gram, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Columns_gram, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[4])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 153, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Columns_13gram, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Columns_gram, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[5])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 161, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Columns, __pyx_mstate_global->__pyx_n_u_gram, __pyx_t_2) < (0)) __PYX_ERR(0, 153, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Columns, __pyx_mstate_global->__pyx_n_u_gram, __pyx_t_2) < (0)) __PYX_ERR(0, 161, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
   /* "(tree fragment)":1
@@ -16713,7 +15517,7 @@ __Pyx_RefNannySetupContext("PyInit__descent", 0);
  *     raise TypeError, "self.matrix cannot be converted to a Python object for pickling"
  * def __setstate_cython__(self, __pyx_state):
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Columns_13__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Columns___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[5])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Columns_15__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Columns___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[6])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 1, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -16727,7 +15531,7 @@ __Pyx_RefNannySetupContext("PyInit__descent", 0);
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     raise TypeError, "self.matrix cannot be converted to a Python object for pickling"
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Columns_15__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Columns___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[6])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 3, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Columns_17__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Columns___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[7])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 3, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -16735,121 +15539,109 @@ __Pyx_RefNannySetupContext("PyInit__descent", 0);
   if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_setstate_cython, __pyx_t_2) < (0)) __PYX_ERR(1, 3, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":185
- *         self.ridge = np.ascontiguousarray(ridge, dtype=np.float64)
+  /* "fastloss/_descent.pyx":229
+ *         return 2 * self.columns.numbers
  * 
- *     def take(self, selected):             # <<<<<<<<<<<<<<
- *         """Of some coordinates."""
- *         return Penalty(self.up[selected], self.down[selected], self.ridge[selected])
+ *     def hessian_cost(self, int64_t count):             # <<<<<<<<<<<<<<
+ *         """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""
+ *         cdef int64_t part = self.columns.numbers * count // max(<int64_t>1, self.columns.m)
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Penalty_3take, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Penalty_take, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[7])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 185, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_3hessian_cost, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel_hessian_cost, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[8])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 229, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Penalty, __pyx_mstate_global->__pyx_n_u_take, __pyx_t_2) < (0)) __PYX_ERR(0, 185, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_ResidualModel, __pyx_mstate_global->__pyx_n_u_hessian_cost, __pyx_t_2) < (0)) __PYX_ERR(0, 229, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "(tree fragment)":1
- * def __reduce_cython__(self):             # <<<<<<<<<<<<<<
- *     cdef tuple state
- *     cdef object _dict
-*/
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Penalty_7__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Penalty___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[8])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 1, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_2);
-  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
-  #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Penalty, __pyx_mstate_global->__pyx_n_u_reduce_cython, __pyx_t_2) < (0)) __PYX_ERR(1, 1, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-
-  /* "(tree fragment)":17
- *     else:
- *         return __pyx_unpickle_Penalty, (type(self), 0xbd00ab6, state)
- * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
- *     __pyx_unpickle_Penalty__set_state(self, __pyx_state)
-*/
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_7Penalty_9__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Penalty___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[9])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 17, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_2);
-  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
-  #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_Penalty, __pyx_mstate_global->__pyx_n_u_setstate_cython, __pyx_t_2) < (0)) __PYX_ERR(1, 17, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-
-  /* "fastloss/_descent.pyx":235
- *         return 4 * self.columns.numbers
+  /* "fastloss/_descent.pyx":234
+ *         return count * part // (32 if self.columns.starts is None else 1)
  * 
  *     def descend(self, int sweeps):             # <<<<<<<<<<<<<<
  *         """One sweep over all coordinates, and further ones over those that are then not 0.
  * 
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_3descend, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel_descend, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[10])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 235, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_5descend, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel_descend, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[9])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 234, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_ResidualModel, __pyx_mstate_global->__pyx_n_u_descend, __pyx_t_2) < (0)) __PYX_ERR(0, 235, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_ResidualModel, __pyx_mstate_global->__pyx_n_u_descend, __pyx_t_2) < (0)) __PYX_ERR(0, 234, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":277
+  /* "fastloss/_descent.pyx":276
  *         return largest
  * 
  *     def gradient(self, n_threads):             # <<<<<<<<<<<<<<
  *         """The slope of the model without its penalty, m numbers."""
  *         return (self.slope + self.columns.transposed_product(self.residual, n_threads)
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_5gradient, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel_gradient, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[11])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 277, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_7gradient, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel_gradient, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[10])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 276, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_ResidualModel, __pyx_mstate_global->__pyx_n_u_gradient, __pyx_t_2) < (0)) __PYX_ERR(0, 277, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_ResidualModel, __pyx_mstate_global->__pyx_n_u_gradient, __pyx_t_2) < (0)) __PYX_ERR(0, 276, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":282
+  /* "fastloss/_descent.pyx":281
  *                 - self.centre * ((self.slope_sum + self.moved) / self.weight_sum))
+ * 
+ *     def intercept_step(self):             # <<<<<<<<<<<<<<
+ *         """By how much the intercept moves with the coordinates; 0 without one."""
+ *         return -(self.slope_sum + self.moved) / self.weight_sum
+*/
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_9intercept_step, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel_intercept_step, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[11])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 281, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_2);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
+  #endif
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_ResidualModel, __pyx_mstate_global->__pyx_n_u_intercept_step, __pyx_t_2) < (0)) __PYX_ERR(0, 281, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+
+  /* "fastloss/_descent.pyx":285
+ *         return -(self.slope_sum + self.moved) / self.weight_sum
  * 
  *     def objective(self):             # <<<<<<<<<<<<<<
  *         """The model's value, up to a constant."""
  *         moved = self.c - self.start
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_7objective, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel_objective, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[12])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 282, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_11objective, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel_objective, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[12])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 285, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_ResidualModel, __pyx_mstate_global->__pyx_n_u_objective, __pyx_t_2) < (0)) __PYX_ERR(0, 282, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_ResidualModel, __pyx_mstate_global->__pyx_n_u_objective, __pyx_t_2) < (0)) __PYX_ERR(0, 285, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":289
- *                 + self.penalty(self.c))
+  /* "fastloss/_descent.pyx":292
+ *                 + self.penalty.value(self.c))
  * 
  *     def move(self, c):             # <<<<<<<<<<<<<<
  *         """Go to the point c."""
  *         self.c[:] = c
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_9move, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel_move, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[13])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 289, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_13move, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel_move, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[13])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 292, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_ResidualModel, __pyx_mstate_global->__pyx_n_u_move, __pyx_t_2) < (0)) __PYX_ERR(0, 289, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_ResidualModel, __pyx_mstate_global->__pyx_n_u_move, __pyx_t_2) < (0)) __PYX_ERR(0, 292, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":297
+  /* "fastloss/_descent.pyx":300
  *         self.moved = float(self.centre @ moved)
  * 
  *     def hessian(self, selected):             # <<<<<<<<<<<<<<
  *         """Second derivatives without the penalty's, over the selected coordinates."""
- *         q = self.centre[selected]
+ *         gram = self.columns.gram(selected)
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_11hessian, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel_hessian, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[14])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 297, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_15hessian, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel_hessian, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[14])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 300, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_ResidualModel, __pyx_mstate_global->__pyx_n_u_hessian, __pyx_t_2) < (0)) __PYX_ERR(0, 297, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_ResidualModel, __pyx_mstate_global->__pyx_n_u_hessian, __pyx_t_2) < (0)) __PYX_ERR(0, 300, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
   /* "(tree fragment)":1
@@ -16857,7 +15649,7 @@ __Pyx_RefNannySetupContext("PyInit__descent", 0);
  *     cdef tuple state
  *     cdef object _dict
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_13__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[15])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_17__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[15])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 1, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -16871,7 +15663,7 @@ __Pyx_RefNannySetupContext("PyInit__descent", 0);
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     __pyx_unpickle_ResidualModel__set_state(self, __pyx_state)
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_15__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[16])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 17, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_13ResidualModel_19__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_ResidualModel___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[16])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 17, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -16879,80 +15671,95 @@ __Pyx_RefNannySetupContext("PyInit__descent", 0);
   if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_ResidualModel, __pyx_mstate_global->__pyx_n_u_setstate_cython, __pyx_t_2) < (0)) __PYX_ERR(1, 17, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":329
- *         return 2 * len(self.c) * (np.count_nonzero(self.c) + 1)
+  /* "fastloss/_descent.pyx":335
+ *         return len(self.c) * (np.count_nonzero(self.c) + 1)
+ * 
+ *     def hessian_cost(self, int64_t count):             # <<<<<<<<<<<<<<
+ *         """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""
+ *         return count * count // 4
+*/
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_3hessian_cost, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel_hessian_cost, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[17])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 335, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_2);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
+  #endif
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_GramModel, __pyx_mstate_global->__pyx_n_u_hessian_cost, __pyx_t_2) < (0)) __PYX_ERR(0, 335, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+
+  /* "fastloss/_descent.pyx":339
+ *         return count * count // 4
  * 
  *     def descend(self, int sweeps):             # <<<<<<<<<<<<<<
  *         """As `ResidualModel.descend`; here every sweep is over all coordinates."""
  *         cdef double *c = doubles(self.c)
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_3descend, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel_descend, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[17])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 329, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_5descend, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel_descend, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[18])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 339, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_GramModel, __pyx_mstate_global->__pyx_n_u_descend, __pyx_t_2) < (0)) __PYX_ERR(0, 329, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_GramModel, __pyx_mstate_global->__pyx_n_u_descend, __pyx_t_2) < (0)) __PYX_ERR(0, 339, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":355
+  /* "fastloss/_descent.pyx":365
  *         return largest
  * 
  *     def gradient(self, n_threads=None):             # <<<<<<<<<<<<<<
  *         """The slope of the model without its penalty, m numbers."""
  *         return self.current
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_5gradient, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel_gradient, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[18])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 355, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_7gradient, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel_gradient, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[19])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 365, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  __Pyx_CyFunction_SetDefaultsTuple(__pyx_t_2, __pyx_mstate_global->__pyx_tuple[1]);
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_GramModel, __pyx_mstate_global->__pyx_n_u_gradient, __pyx_t_2) < (0)) __PYX_ERR(0, 355, __pyx_L1_error)
+  __Pyx_CyFunction_SetDefaultsTuple(__pyx_t_2, __pyx_mstate_global->__pyx_tuple[2]);
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_GramModel, __pyx_mstate_global->__pyx_n_u_gradient, __pyx_t_2) < (0)) __PYX_ERR(0, 365, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":359
+  /* "fastloss/_descent.pyx":369
  *         return self.current
  * 
  *     def objective(self):             # <<<<<<<<<<<<<<
  *         """The model's value, up to a constant."""
  *         moved = self.c - self.start
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_7objective, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel_objective, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[19])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 359, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_9objective, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel_objective, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[20])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 369, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_GramModel, __pyx_mstate_global->__pyx_n_u_objective, __pyx_t_2) < (0)) __PYX_ERR(0, 359, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_GramModel, __pyx_mstate_global->__pyx_n_u_objective, __pyx_t_2) < (0)) __PYX_ERR(0, 369, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":364
- *         return 0.5 * (moved @ (self.slope + self.current)) + self.penalty(self.c)
+  /* "fastloss/_descent.pyx":374
+ *         return 0.5 * (moved @ (self.slope + self.current)) + self.penalty.value(self.c)
  * 
  *     def move(self, c):             # <<<<<<<<<<<<<<
  *         """Go to the point c."""
  *         self.c[:] = c
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_9move, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel_move, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[20])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 364, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_11move, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel_move, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[21])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 374, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_GramModel, __pyx_mstate_global->__pyx_n_u_move, __pyx_t_2) < (0)) __PYX_ERR(0, 364, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_GramModel, __pyx_mstate_global->__pyx_n_u_move, __pyx_t_2) < (0)) __PYX_ERR(0, 374, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "fastloss/_descent.pyx":373
+  /* "fastloss/_descent.pyx":383
  *             self.current += moved[changed] @ self.matrix[changed]
  * 
  *     def hessian(self, selected):             # <<<<<<<<<<<<<<
  *         """Second derivatives without the penalty's, over the selected coordinates."""
  *         return self.matrix[np.ix_(selected, selected)]
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_11hessian, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel_hessian, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[21])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 373, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_13hessian, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel_hessian, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[22])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 383, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_GramModel, __pyx_mstate_global->__pyx_n_u_hessian, __pyx_t_2) < (0)) __PYX_ERR(0, 373, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8fastloss_8_descent_GramModel, __pyx_mstate_global->__pyx_n_u_hessian, __pyx_t_2) < (0)) __PYX_ERR(0, 383, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
   /* "(tree fragment)":1
@@ -16960,7 +15767,7 @@ __Pyx_RefNannySetupContext("PyInit__descent", 0);
  *     cdef tuple state
  *     cdef object _dict
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_13__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[22])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_15__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[23])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 1, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -16974,7 +15781,7 @@ __Pyx_RefNannySetupContext("PyInit__descent", 0);
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     __pyx_unpickle_GramModel__set_state(self, __pyx_state)
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_15__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[23])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 17, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_9GramModel_17__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_GramModel___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[24])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 17, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -16985,24 +15792,11 @@ __Pyx_RefNannySetupContext("PyInit__descent", 0);
   /* "(tree fragment)":4
  *     int __Pyx_CheckUnpickleChecksum(long, long, long, long, const char*) except -1
  *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
- * def __pyx_unpickle_Penalty(__pyx_type, long __pyx_checksum, tuple __pyx_state):             # <<<<<<<<<<<<<<
+ * def __pyx_unpickle_ResidualModel(__pyx_type, long __pyx_checksum, tuple __pyx_state):             # <<<<<<<<<<<<<<
  *     cdef object __pyx_result
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xbd00ab6, 0x30d6c1c, 0xb33433c, b'down, ridge, up')
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xd6a32e1, 0x21a2c7c, 0x6e87c2c, b'active, c, centre, columns, curvature, moved, penalty, residual, slope, slope_sum, start, weight_sum')
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_1__pyx_unpickle_Penalty, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Penalty, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[24])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 4, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_2);
-  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
-  #endif
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Penalty, __pyx_t_2) < (0)) __PYX_ERR(1, 4, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-
-  /* "(tree fragment)":1
- * cdef extern from *:             # <<<<<<<<<<<<<<
- *     int __Pyx_CheckUnpickleChecksum(long, long, long, long, const char*) except -1
- *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
-*/
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_3__pyx_unpickle_ResidualModel, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_ResidualModel, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[25])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 4, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_1__pyx_unpickle_ResidualModel, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_ResidualModel, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[25])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 4, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -17010,14 +15804,12 @@ __Pyx_RefNannySetupContext("PyInit__descent", 0);
   if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_ResidualModel, __pyx_t_2) < (0)) __PYX_ERR(1, 4, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-  /* "(tree fragment)":4
+  /* "(tree fragment)":1
+ * cdef extern from *:             # <<<<<<<<<<<<<<
  *     int __Pyx_CheckUnpickleChecksum(long, long, long, long, const char*) except -1
  *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
- * def __pyx_unpickle_GramModel(__pyx_type, long __pyx_checksum, tuple __pyx_state):             # <<<<<<<<<<<<<<
- *     cdef object __pyx_result
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xb6baa00, 0x321eeca, 0xce40628, b'c, current, curvature, matrix, penalty, slope, start')
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_5__pyx_unpickle_GramModel, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_GramModel, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[26])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 4, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_8fastloss_8_descent_3__pyx_unpickle_GramModel, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_GramModel, NULL, __pyx_mstate_global->__pyx_n_u_fastloss__descent, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[26])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 4, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -17091,18 +15883,32 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
   CYTHON_UNUSED_VAR(__pyx_mstate);
   __Pyx_RefNannySetupContext("__Pyx_InitCachedConstants", 0);
 
-  /* "fastloss/_descent.pyx":157
+  /* "fastloss/_descent.pyx":121
+ *         if self.starts is None:
+ *             return self.data
+ *         result = np.zeros((self.n, self.m), order="F")             # <<<<<<<<<<<<<<
+ *         np.add.at(result, (self.indices, np.repeat(np.arange(self.m), np.diff(self.starts))), self.data)
+ *         return result
+*/
+  {
+    PyObject* __pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_order};
+    __pyx_mstate_global->__pyx_tuple[0] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[0])) __PYX_ERR(0, 121, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[0]);
+  }
+  __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[0]);
+
+  /* "fastloss/_descent.pyx":165
  *         cdef int64_t count = len(selected)
  *         if self.matrix.starts == NULL:
  *             part = self.data[:, selected] if count < self.m else self.data             # <<<<<<<<<<<<<<
  *             return part.T @ part
  *         result = np.zeros((count, count))
 */
-  __pyx_mstate_global->__pyx_slice[0] = PySlice_New(Py_None, Py_None, Py_None); if (unlikely(!__pyx_mstate_global->__pyx_slice[0])) __PYX_ERR(0, 157, __pyx_L1_error)
+  __pyx_mstate_global->__pyx_slice[0] = PySlice_New(Py_None, Py_None, Py_None); if (unlikely(!__pyx_mstate_global->__pyx_slice[0])) __PYX_ERR(0, 165, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_mstate_global->__pyx_slice[0]);
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_slice[0]);
 
-  /* "fastloss/_descent.pyx":160
+  /* "fastloss/_descent.pyx":168
  *             return part.T @ part
  *         result = np.zeros((count, count))
  *         column_of = np.ascontiguousarray(selected, dtype=np.int64)             # <<<<<<<<<<<<<<
@@ -17111,12 +15917,12 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_dtype};
-    __pyx_mstate_global->__pyx_tuple[0] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[0])) __PYX_ERR(0, 160, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[0]);
+    __pyx_mstate_global->__pyx_tuple[1] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[1])) __PYX_ERR(0, 168, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[1]);
   }
-  __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[0]);
+  __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[1]);
 
-  /* "fastloss/_descent.pyx":355
+  /* "fastloss/_descent.pyx":365
  *         return largest
  * 
  *     def gradient(self, n_threads=None):             # <<<<<<<<<<<<<<
@@ -17125,14 +15931,14 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[1] = {Py_None};
-    __pyx_mstate_global->__pyx_tuple[1] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[1])) __PYX_ERR(0, 355, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[1]);
+    __pyx_mstate_global->__pyx_tuple[2] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[2])) __PYX_ERR(0, 365, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[2]);
   }
-  __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[1]);
+  __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[2]);
   #if CYTHON_IMMORTAL_CONSTANTS
   {
     PyObject **table = __pyx_mstate->__pyx_tuple;
-    for (Py_ssize_t i=0; i<2; ++i) {
+    for (Py_ssize_t i=0; i<3; ++i) {
       #if PY_VERSION_HEX >= 0x030F0000
       PyUnstable_SetImmortal(table[i]);
       #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -17189,38 +15995,38 @@ static int __Pyx_InitConstants(__pyx_mstatetype *__pyx_mstate) {
   int __pyx_clineno = 0;
   CYTHON_UNUSED_VAR(__pyx_mstate);
   {
-    const struct { const unsigned int length: 8; } str_length_index[] = {{15},{1},{179},{8},{7},{6},{21},{2},{9},{63},{7},{25},{27},{15},{12},{14},{15},{26},{9},{27},{29},{17},{18},{17},{14},{19},{7},{25},{27},{12},{13},{31},{33},{21},{22},{21},{18},{23},{1},{20},{12},{17},{8},{8},{12},{8},{10},{8},{7},{14},{12},{11},{10},{24},{22},{28},{12},{10},{17},{13},{12},{12},{19},{8},{5},{13},{1},{3},{6},{17},{18},{1},{1},{6},{6},{7},{18},{12},{9},{7},{7},{4},{5},{13},{6},{9},{4},{7},{8},{4},{5},{5},{10},{6},{17},{11},{7},{8},{4},{7},{1},{7},{5},{5},{9},{7},{5},{3},{1},{1},{4},{7},{1},{7},{4},{5},{1},{9},{3},{2},{5},{9},{3},{5},{4},{7},{3},{1},{6},{5},{3},{4},{6},{7},{8},{4},{10},{5},{4},{5},{7},{6},{5},{3},{5},{6},{1},{4},{7},{18},{2},{6},{12},{1},{6},{5},{1},{5}};
-    const struct { const unsigned int length: 9; } bytes_length_index[] = {{68},{9},{11},{11},{11},{55},{55},{56},{272},{132},{396},{65},{76},{44},{21},{33},{99},{48},{51},{141},{198},{301},{304},{190},{70},{457},{12}};
+    const struct { const unsigned int length: 8; } str_length_index[] = {{15},{1},{179},{8},{7},{6},{21},{2},{9},{63},{7},{25},{27},{15},{12},{14},{15},{16},{26},{1},{9},{27},{29},{17},{18},{17},{22},{14},{19},{13},{31},{33},{21},{22},{21},{26},{28},{18},{23},{1},{20},{12},{17},{8},{8},{12},{8},{10},{8},{7},{14},{12},{11},{10},{24},{28},{12},{10},{17},{13},{12},{12},{19},{8},{5},{13},{1},{6},{3},{3},{6},{17},{18},{2},{1},{1},{6},{6},{7},{18},{12},{9},{7},{7},{4},{5},{13},{6},{9},{4},{7},{8},{4},{4},{5},{5},{10},{6},{17},{11},{8},{4},{7},{12},{1},{7},{5},{5},{9},{14},{7},{5},{3},{1},{1},{4},{7},{1},{7},{4},{5},{1},{9},{3},{2},{5},{9},{5},{3},{5},{4},{7},{3},{1},{6},{6},{5},{3},{4},{6},{7},{8},{4},{10},{5},{4},{5},{7},{6},{5},{3},{5},{6},{1},{7},{8},{18},{2},{6},{12},{1},{5},{6},{1},{5}};
+    const struct { const unsigned int length: 9; } bytes_length_index[] = {{68},{9},{11},{11},{55},{56},{272},{396},{94},{65},{76},{23},{21},{59},{15},{101},{52},{51},{141},{198},{301},{54},{304},{190},{70},{457},{12}};
     #ifndef CYTHON_COMPRESS_STRINGS
       #define CYTHON_COMPRESS_STRINGS 90
     #endif
-    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (2695 bytes) */
-static const char cstring[] = "x\332\235VM[\333V\026\006\331ih\222&\030\234\342|t*\047\244@\372\014\255\201\2064\355\314\324\301\tt\322i0\030\034B\032\365Z\272\266\025\333\222\255\017\214i\332f\311RK-\265\324RK-\265\324RK/\371\t\375\ts\216$c>\332>\235\361c\353\\\335\317s\336\363\236\367zVS(e\253\n\251\265\250\244\315\375\353{Y\243\254V\047\032\273\322\323\352\262\304\212*+\320\246X\241\n\321h\263\307\252\232\"\362\032Up\222\304\256?Y\377\373\322\303%\226H\002\253\3207\224\327TV\325+|\223\250*UY\271\312Vt\261\251\211\022\253\365\332T\235g\277\255\262=Yg%J\005V\223\3316\314;\271@\253S\211U\251\206\rv\206H\222\254\021M\224%\016\226\213Rm\206\025D\005\016\021\367(\256~J\232*\235\047\202\300\301<*\210*\2514)\225\360Y%\252\326\224U\3653N\240*\017\241\315\267{\3735^T\243aA\245\315\352|\213@0\373,\037\236\303V(\313\313\322\036U\264\3107\302\256G\020\310\025\014\214\255\312\n\333\026\371F\023\034Y\221\233zKRc3\317q\n\025t\236r|\270\202\343\206\003\020\214\n1\234\037\342\345VE\224\350\340\265\246\220\326\240\255\362\004\\<~\353\350D\241\307gi\n\221\324\266\254R\201k+2\234\252\255\302\322\377\310\220\245\343\306y\207N\016\235si8\030\201%\014;\300-A\004\370\206=u\252\252\"\221\206\035-y\217\016\337\"\260 A\353\200tS\353\305\346\274G\303\201s\376\014\2064\322\240\033T\025\005\2354\303\335O\275\234\337\362\354\360\271\215OO\210\203=\3359\010\370to\034\364\351N\014\374t\317q\360%\010\242\267\017\277\002\024\013\367=\335\207\375\252\034\027\023\232r\360\t)\317\325\250&j\264\205\035\002N\205OU\227x\264\265\201\367\360i\021Q\n-$\274\031\366H\244\025Y\332E\003\354\346\370:\345\033\252\336\212\336\2002zS\213\332\361>\330\304:\214Z\272\024\262\231\016\323\177\246?N\303\231\336S\021s\034\220\2639\360%N\007w.1\307\035t\037_ /\307\376\253\047\242<\227/\216\323\250\252\r\260\021U\216\227\025Y\0079\241\204TT\022BMT\250ZM\254\351\262\256\022E!=\242\366$^\224\347\217\347\252\025\036\025\000\204\003$\253\026?\005\036\352\230r\000+\024\024O+\204o\3602\255VE\036\263\017{b\265qr5j\250q\265\362r\273\307\313\272\244\205\017\220""\035\351\200*2\037\212\033\257+{D\323!R\242\221\230[\202Hj2\240(\310]I\300Y\264\325\326z\341\203k\212\r\220)^\223\225\201X\315\017\304\252\332$Z\274w\265)\023\355\301\322\200\226(\0231\031EQ\002X \033\222\266\270\000\217\007K\360\240\nO\333\0204\310\230J\221Y\252\270\317\275i4\240\263I\224\032\240\331j\221}\261\245\267\220\275\370\023$\200\240\256P\"\250\300%\251-\351\255v\357\230\310\200 |\251\322&\212\326\216\370\320\226\333\235\210\\\212(\324\300\305.|\325H\263T\036\256\t\276\016\352\n\313#\225\205\244\n\020\047LW\353\004`\022\017\250\332\224\241\021\311\032$\\\321\3240\355@]\265Ki;zhX\375\261c\3475Oo\353m\300\231\352*=\246\315\336\036i\352T\355\326\251B\367\021;u\000\354\243G%T}\324wUc\357\317\356\311\24207\002p\261\263\353\275\347\221\274\337\237\033\321p\322\0108%7\367\350\000\224w\243\375\344\245\303O\215\"6\356YE\253j\347\2619cu\354\367l\202\315O\355\234\375\324\311\276\033=J~lv\002\366s\347\262\373\225\327\010\212\033\375\344\244\261l\316ZY+\327O^|\367\026^\262\375\2619;e\337w\276\367\262\375\344\345\303\334\037,\373\322\\\263\362V\361\3042<\346;\367\252G\376l\331?\2541{\324N\235X\366\231\335\t>\377\306\273\352\017\326\37566r\351\026\216\244\214\264Q2\323\346KK\263\277v4\367K\257\340_\n6\266\203\355\327\301\353JP\341\373c\343\306E\243c\276g6\355,n\271wX6\236\300\212b\177l\302\200\035\246\214\316\021<4s\321\254Y[\366]\273\344\334pg\274\353\036\357\247\375\335\340\005\027pB \324\202Z#h\250\201z\020\034\374\372\333\310\3107\314\n\003f\205YE\263\312\254\243Yg\312h\312\314+4\257\030\016\r\307\360hx\346\r\2327L\007M\207\331C\263\307\364\320\364\230\237\321\374\314\024\022`\n\211gh\236%\276K\240\277\235\376\330\265\340\332}{\332&v\327ixS\376\350\321\351\236\324\031<\312f\001\020L\332\371\277\036\373\003k\312\276`o:Ig\325]\366\356y\252?\355\013\301\306N\260\363r\350\303,\356i\227\235gn\327#G\247{:g|\3301\005k\332\022\3549g\3119\360\322\336\253\240\270\025l\375\020\374@\002\002@\312\201\014@\376\002a\376:\032#\370\014\315\263\001\202\273hv\007\320\325\320\324\230:""\363\327#zh-\333\367l\325\231vxw\312\273\340m\372I\177-(\355\006\273?\006?\362\001\017\tm\007\355n\320}\033\274\215\022Z\300C\n\314s4\317\231m4\333\003?^\243y\315T\320T\230\006\232\006\243\240Q\230.\232.s\200\346\200\371\005\315/\314\032\246p-\361\034\315\363D\tM)QFSN\354\242\331MT\320T\022\"\0321!\241\221\022\0354\235\204\216FO\274E\3636\261\222D\252%\013\311a.\346m\301\311:\313\356\247^\331\317\037\235\356)\276\203\236+\207\217\017\253FH\201\244\261b(\021FW\016\2775\266\315\0346\326\21453o\226\255\202=\032\365o\231Ys\311\334\267\024;\365\307\033L\030w\214\357\254Q+\025m\361\324\2346I\177\354\362\341\342!9\354\364\257\214\033W\314\047V\312\232\263\027\240\216\246\334Q7\336\253\020\246\rN\272v\250\031\017\315/`\213\2330g\303\336s\212\220\241\tw\301-y\341\\\234\000Eo.\230%\330\350>(U\330\3315HX\243\304\374\t\210O\235\034\220N\363\036\370)?\213\023\316DY0.G\033D\356\257\302\313\266\265`\225\354\t\373\013g\324I;/]\005X\271\033\254o\204b\361\"x\3612x\371*x\005\252\001\374\200\202\247\375\361\tc\332\250\303\201\232\225;w\004z\271hT\315\025\030]\266\357\330\005P0\014!\003\016M\373d0\1775\364\"\023\314}\355\346a\364\226\237\037l\213\345\321p&\240<\366CW\302\244\245\214\t\343\201\231\212@\275e.\207\242;\366\261\331\265\210\005\274\276e\376\313\316\332\377t\323\356\216W\361\257\004\245-\204\376\241\261`\024\373\343\267\314\234Y\000)\r>/\007\345\027\375\361I#\007\2251\t9.\302as\366\242M\216R\023\375\3614\364^\217\242\352\247\241\\\314\013\346&&\024\374\021\241^\262\030[\347\217\234\201\032\277z\r\323|!\246K\0077,\230\027\315=k\323fB \336s\004\320\317\214?\351\377;\330\006T\241\342\353A]\014\3047\350\324\222\3215\353\026\017\362\036\037\276e\335A\016\332i \314\244\223?J\337\006\371\272huA\334\024\300g\321\251\270Iw\325[\366\263>8|\023\004&\235\t\227!6\031\270>\300\371I\3531\"\004L\2167-\036Gq\303\234\202\ti\270\205\306X\330\266\023\351\342=\253\014\302Ur\200\0373\341Q\232\223\033NXs`\312\035k\006\356\270i\273\356@\370w!\311Y{\311\336w\240\374nC\326;V\322\202I\1773\311\321\007W""\021\220\367CP;C|;\350K/tn\005j*moAy.\002\327S\375\314\r\014d\0060\237\rw\355\204\224\334q\t0z\301+z\002R\310\327\202M\240e(\301\351\251\230\373\020l?\223\205p60Z\0001\363\221\271\201\251\2043\366\301;%\254\244M\017f\335\200\324\335\003/2\267@\335\047\301\331\333xg\243\036w\3341\217\361\246=\342\365\202\365\"^\272\003\260>\212\250\200\254Z\202\212\253\233<\274\\\301\244\351\220\224\017\354mg\301)\271\031\244k\324\255\232w\314|?\246\312\004r\244?\2266\036\007\037\316\202w7\235\007\340N\356\004\223?\t>Y\006\276\367\374\213~\047\322\222\2471\213\006sb4#z\345\"\026\347\341\206\277\021g\003\n\177\010\261bM\014H\314\200#O\201IO\354IH\354\006P\347C\000\343\272\313{)/\353-a\244X\026\301\013\250\361\037N\026\301\262=\343\244\234\0317\345\336\003\364\227\375\031\300#\272\370\202\227p]\301\355\377ctB\322\\\265\036F\377\222\216\361\232\266V\241\047\006\340\253\270\250N\205\022\251\331\254u\027\010x\272\364\006$^\262\302\034\345\314\307f\005H\205\\\271nW\235\274\263\3512\356\264[\363\266\200\371\013\376\006\362!R\252\235\243\337+\342m A\301\276\210\024\205\202y\354\n\336\214\177\035h\204\367E\250\236\3730\373Q\370\357f\332\r\005\352~\030z\366\367\261\017K{\322\370\032(\227\260\026-\022\0353\n\352\267\003\325{\033T[pAy\177\2734\362\376\315a\211\235\250\266A\311t\376\237\022\213\200-8\243\250~?\331\263p\215\327\334\262\227\307W,\2755\004=c&\203\333\013\316\035\347\261#\004\217\236#@\245\260$q\263\234\225?[\231\020\300\251\362\314\204\250-Z5\340u\016\374\371\323z\375\330\324\341\277,j\334]\273h\363 U+@\260\017\335\216\227\360\026A\215\031d\316&z\020\2276\334\\0Qp\346\334\234[\200zC\026j~\316/\004\353\360O\0102Y\376\263\262FB\254\230*\n\004\216L\301\271\237\200J\244\376\267\272\036\034\320\317\000*p\265\367\000\320\014\013\207\215g\314\370\326\217\2242Hf\255Tt\367\346\376\013\"\240\262,";
-    PyObject *data = __Pyx_DecompressString(cstring, 2695, 1);
+    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (2757 bytes) */
+static const char cstring[] = "x\332\235VM[\333V\026\216e\047!\tM08\211\323\244S9!\005\322gh\r4\244ig\246\016N\240\223N\203\301@\2004\352\265tm+\330\222\255+\033\233I\333,\275\324RK-\265\324RK-\275\324\322K~B\177\302\234#\331\006\207\264\317\314\370\001\235\253\373y\316{\336\363^\315\352\032\245|Q#\245*U\364\271\177\374\250\352\224\327\313D\347W\332zYUx\231\361\022\255\310\005\252\021\235V\332<\3235Y\324\251\206\223\024~\375\351\372_\227\036-\361D\221x\215\276\241\242\316x\326(\210\025\302\030e\274Z\344\013\r\271\242\313\n\257\267k\224\315\363\337\027\371\266\332\340\025J%^W\371\032\314;\275@/S\205gT\307\006?C\024E\325\211.\253\212\000\313e\2454\303K\262\006\207\310M\212\253\237\221\n\243\363D\222\004\230G%\231\221B\205R\005\237E\302\364\212\312\330\027\202D\231\010\241\315\327\332\255\222(\263pXb\264R\234\257\022\010\246\305\213\3019|\201\362\242\2524\251\246\207\276\021~=\204@-``|Q\325\370\232,\036T\300\221\025\265\322\250*\254o\346\005A\243RC\244\202\030\254\020\204\223\001\010\206A\014g\207D\265Z\220\025:x-i\244:h3\221\200\213\303\267z\203htx\226\256BH\n\033.\3245\242\260\232\312\250$\3244\025\274\320\237\255\302^\377R!m\303\306Y\017O\017\235\361\361d0DO:\351\000?%\031\360<\351)S\306d\242\234\351\020D\225\235\232VU\233\364\344-\304\024\362\270A\231,5H%\350\036y9\353\363\373\303g\374\036\235\320\367}\264s\340\377ho\337\345\017v\006q\214\216\310\nT\200Hk\272\300tZ\033\035\3038G{\206\261\346\005a\275\335\202\377,\224\220\360#m\301\266EA\350\323\234\n\360\013\nA(Q]\326i\025;$\234\n\277bC\021\321\226\0061\303\257Jd%\260\220\366J\320\243\220jh\351!\032\340\274 \226\251x\300\032\325\360\r\210\324\250\350a\273\277\0176\261:\303VC\t8NO8\360^\377Hl\202\000\344\254\014N\355\247K8\223\270a\007m\341\013\344m\350);\025\317\231|\n\202N\231>@Af\220\nMm\200\234PB\002D\241\366\211\322&P\002%J\030\224\257.\227\032j\203\021M#m\302\332\212(\253\363\303E\214\350\005\021\305\0004\244\214K\302\247$BIS\001\260\204Z\022i\201\210\007\242J\213EYD\242\300\256Xh\202Z\014\033\254_\270\242Zk\213jC\321\203\007(\220rD5U\014tN""lhM\2427 h\242\223>\r%\231\224T\205T$\271X\224\324CE\302\231\264Z\323\333\301C\250\310\007\240Z\242\256j\003\355\232\037hW\261B\364\376\376\003\372\242\\\364\371y\232\246\262\254\000T\220!E_\\\200\307\303\245!UG9+\243\3201\212,crKxsp\000#\025\242\225\000\357j\225\264\344j\243\212L\306\177I\001d\312\032\200\315\200WJMiTk\355!\251UM\242\210/\374Q\255F4\275\006\022[\201\340\324Z]\2435\n\032\033pN\223\245\022L<\204?\026\n\034\023\341N\021\313 \305\260S(\311\300\000\tP\200\351\254L\000H\371\210\262\212\n\215P\003\201\035\232\316\002\216\000\243\331!\245\265\360\241\367\375\033\210\343YQl\324\0325\310\006m0:\344Y\263I*\r\032<X\013\321e\003\350\037?\316\3435\201\027\002\323\371\007\263MU\226\346\316\001\204\374\354z\373Ex\037<\230;\247\343\244s\340\230Zi\322\001F\357\"\275\330\345\316\347F\016\0333V\335\276`\023l~n\247\355gN\352]\3448\366\251Y\367\371/\235+\3567\336\201\237\333\350\305\246\214\257\3155+c\345z\261\213\357\336\032\313f\2527\206\363\177p\257z\244\027\273\322I\377\301\262\277Ycv\304\216\237Z\366\205]\367\277\374\316\273\332\035\254\373}\354\334\345\3338\0227\022F\336L\230{\226n\177\353\350\356\327^\266{\331\337\330\366\267_\373\257\013~A\354\215M\030\027\215\272y\301\254\330)\334\262\331\3311\236\302\212\\ol\322\200\035n\032\365cx\350\346\242Y\262\266\354{v\336\271\345\316x\327=\261\233\350\356\373/\005_\220|\251\344\227\016\374\003\346\263#\377\350\267\337\317\235\373\216[\341\300\254p\253hV\271u4\353\334\016\232\035\356\025\232W\234\200F\340D4\"\367\006\315\033\256\216\246\3165\3214\2716\2326\367\013\232_\270l\024L6\372\034\315\363\350\017Q\364\267\336\033\273\346_{`O\333\304>t\016\274\233\335\310\361hO\374=<vM\311\232\266${\316Yr\216\274\204\367\312\317m\371[?\371?\021\237@\020\252\257B\020\277\302\021\277E\372\336?G\363|\340\375>\232\375\201\333%4%\256\314\375\367H>\262\226\355\3736s\246\035\321\275\351\235\3676\273\261\356\232\237\337\367\367\177\366\177\026}\021\300\254\371\265C\377\360\255\3776\0043\213\207d\271\027h^p\333h\266\007~\274F\363\232+\240)p""\007h\0168\r\215\306\035\2429\344\216\320\034q\277\242\371\225[C\370\326\242/\320\274\210\346\321\344\243;hv\242\373h\366\243\0054\205\250\214F\216*h\224h\035M=\332@\323\210\276E\3636\272\022\3034\307\262\261\223\\\314\333\222\223r\226\335\317\275\235n\346x\264\047\367\016z\256t\226:-\203A>\306\247\214%\243\216i\2314\036\232\223\346\222\251[KV\003k\2467v\2713\335\021\215\2701\007\335G\366\244\275\014{,8;n\306\315\003\375\n\335\363\335\\W\3627\206D\276\326\251\343\356\343\235\047\235\242\221\301t\304\214\025C\01330\336\371\336\3306\323\330X3\326\314\214\271ce\355H\330\277e\246\340\210\226\245\331\361?\336`\322\270k\374`E\254x\270\3053s\332$=\010e\261C:\365\336\370\2041n>\265\342\326\234\275\000\025r\323\215\270\301^\327:\0320n\337\342\200qe\273\340\304\234L\330\255c\345\232\013f\036\326<\260\207\235\217\314\257\006gd\0036E\360\2144\274Dz\343\t\343\211Q\004\3277a\273\273\241\373\375\230\257u\232\306\206\321\204\221\010\276\276\027y\326\270\022\236\024\206\264\n/\333\326\202\225\007L\277r\"N\302\331s5\250\203}\177}#\220\206\227\376\313=\177\357\225\377\n\240\005FBy\323\336\304\2441m\224\315\"\010V>\204i\344\020\364}\021\234[\201\004.\333w\355,(\326\002\344)\331\275\321\255\373\353y?\2775X\263\032\370\222\364\347\276\r2y\273\233\031l\216ey\340LBY\266\002\207\002\262\204\324\210\207p\3376\227\255\224\005Y\374\324<\264\210\005\365t\333\374\207\235\262\377\356&\334]\240\3048\234\203\200=2\026\214\\o\342\266\2316\263 \237\376\227;\376\316\313\336\304\224\221\206\212\234\002\010sp\330\234\275h\223\343\370do\"\001\275\327M\002\276\247{\t(S\363<\"\t\231\231\266d\250\323\324\020\347\0179\003\332r\365\032\022\340|\237Hu\3340k^4\233\326\246\315\005`\\p$\320\314dw\252\373O\177\033\260\005\245)\373e\331\227\337\240SK\306\241Y\266D\220\364\376\341[az\355\004Pi\312\311\034\047\356\230Y\353\242u\010\202\246\001>\213N\301\215\271\253\336r7\325\005\207?\206BJ$\203e\210M\022\256\014p~\312z\202\010\001I\372\233\346\206Q\3342o\302\204\004\334<c<l[\267c6\260\375\276\265cg\340@`\311Lp\224""\356\244O&\25490\345\2565c\307AW\313\016\204\177\017\022\235\262\227\354\226\003\005|\0072_\267b\026L\372\213I\216?\272\212\200\\\n@\255\237\340[G_\332\201s+Pm\t{\013Jz\021T0\336K\336\302@f\000\363\331`\327z@\314]\227\270\272\267\340\345<\251;\335%]\335\337\004r\356\372\273{\270\023\336I\004\203\355%S\020\316\006F\013 &?170\225pF\013\274\323\334I\240\342\246\007\263nA\352\356\203\027\311\333\346C\360!\323\2733\007\361\340=Pw\307<\316\233\366\210\327\366\327sx\321\016\300B\350\307\354K\000\373C\020\353K\220\302\254\277\216N\364\372U\327\200\t\027\340:\231uf\335{\356\236\027\254\372$$P/\320\272C\340\266\010/\201\332\341\364\217\354mP\262\274\233D\222\207\335\314\274kfN\204\020\230\325\033\203z\367o\314BL\037\303\331\223n\372\024\377?\363?[\206*iw/v\353\2416=\353so0\247\237\203\220\224\351\220\373\031\370\026\270\325\317!\205\354\016\023\243Y\223\003\352s\340\3103\340\337S{\n\350\260\001\204\273\001\020^wE/\356\245\274%\304\007\213\311\177\t\372\360\323\351\322Y\266g\234\2703\343\306\335\373\220\263\345\356\014\240\350o`\256\374=\270\\\341;\341\347\360\204\230\271j=\n?\214\206(O[\253\320\323\007\340\233~)\216\204\022J\346\254u\017h;Z\260\003\352/YAf\323\346\023\263\000TD\206]\267\213N\306\331t9w\332-y[P/\013\335\rdQ\250r\273\307\037*\375m\240N\326\276\210\304\2062{\342J\336L\367:\220\017o7\310%1Z0\373q\360\0354\355\022\364\376A\020z\352\303\330\007\2020e|\013D\215Z\213\026\t\217\211\200n\356B\315\337qr\240\r\251w\231\337/\237\273\364\361Ia\236\252\321A\241\325\377\237\302\014\201\315:\021\324\314\177\003I\247\235\222\273\343e\360\025\013v\rAO\2321\377\316\202s\327y\342H\376\343\027\010P>(d\334,me\336\257g\010`\244\250\223\001j\213V\tx\235\006\177\376\264\312?5\033p\211\2402\336\263s\266\010\002\267\002\004\273\341\326\275\250\267\010\032\316!s6\321\203\276 \300\365\010\023%g\316M\273Y\250Rd\241\336Mc\035\302w\033dr\347\317\304\000\t\261b2\224\025\034\271\t\347~\006\332\022\377\337\324`p@/\t\250\300\247B\033\000M\362p\330D\322\354\177E\204\372\352\307RV<\274\313\323""\377\001\206F\275\342";
+    PyObject *data = __Pyx_DecompressString(cstring, 2757, 1);
     #define __Pyx_DecompressString_LZSS_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (3532 bytes) */
-static const char cstring[] = "\377(tree fr\377agment)?\377Note tha\377t Cython\377 is deli\377berately\377 stricte\375r!\001n PEP-\377484 and \377rejects \377subclass\377es of bu\377iltin ty\377pes. If \377you need\237 to p%\000%\tt\177hen set\200\000\377e \047annot\277ation_<\000i\177ng\047 dirb\000\373iv\242\000o Fal\177se.add_%\000\377edisable\373en\002\001fastl\377oss/_des\375c\330\000.pyxgc\373is\031\003dselfw.ma\312\000x cc\002\377 be convwert\226\003a P\375\003\373ob\325\001 for \337pickl\206\000Co\337lumns\000\004._\377_reduce_Mc\260\"__\017\007\312\000s\301\000\376\t\017combine\336;\005gramG\005sc\357aled\005\006qua\373rec\006trans\377posed_prmos\000tG8\000Mo\243@@\000\006\177\017\017\t\202\016.\007\247#d?\007\346\224\000di\227`Q\007hes\357sianb\007mov\321ep\007\247#\236@P\206@lt\301y\000\004\221/\017\007\222.,\005ta\377keResidu\003al\334\002\000\n\344/\017\r\353.2\013\000\346\004G\013\351\005]\013\356\004r\013\365\001\204\013~\364\006T__Pyx\001\000\377Dict_Nex\277tRef__\312\204\004e\357____\237\205\002_ge_titem\r\001d\047\001\036\027\000func\035\001\030\000\264c^+\000main1\001m\356@\335l:\002nam\002\003ew\372J\001pk\000check\343suJ\000\n\001\260`ult\203__\026\001A\004!\001\204\206\001\017\003u\rn\311\204\002e_\267f\t\014\273D\037\014\216\204J__q\231@\204\005\376\204\004_\354\376\204\016\227\205\006ex\367\001set\341_\270\005\227\205\006\221 \233\205\016__t\353es\301\000_\227\"is_\377coroutin\377eaabsact\377iveascon\377tiguousa\377rrayasyn\357cio.#\006sbc\376\376\206\001rechang\376\000\003edcline\375_\324 traceb\377ackcoeff\343ic\353\204\001Q\000\335\206\001_of\371c\344\206\003\247\206\004copyc\357ount\000\002_no\277nzeroc\330\210\002c\377urvature\357data\302\205\004dia\377gonaldow\373nd\377\210\001empty~\000\002_likef\301\000\353or\245\210\005.\245\210\005fla\375tU\004float6q4\200\206\005\243\207\001\373\205\004iin\260`\177esint32\002\000\37364\007\000ercep\333ti\303\210\001se\326asi\337x_jkk\022\000la\373rg\313 mmaxi\347mum\263\206\001\267\206\001dnn\377_threads\377newnpnum\343py\275""\206\006\353 \356 erp\357artp\314\206\003pop\275q\327cridg\374\000w\357rows\256\210\003scr\377atchsele\367cte\341\211\002setd\376\345\000ultshap\377esizeslo\267pes\321\210\003stW\000s\376\236\211\002sumswee\215p\000\002st\372\206\001\222\004\342\210\017u\367pup\345 euse\375_\333\211\005vvalue\177swherex\224A\235s\376\212\005::T\227\213\001\334\212\001s\377t *(void\373)\000\266  (PyO\336\331\212\003*)\000t\274\213\001\000r\277esolve\215%\200\377\001\330\004\n\210+\220Q\376\005\001%\240Q\240f\250A\376\020\001\047\240q\250\006\250a\376\033\001+\2501\250F\260!\377\200\001\340\004\037\230q\320\377 0\260\013\270;\300k\377\320QR\330\004\023\2207\377\230(\240!\2401\330\004\367\007\200|\n\000!\330\010)\377\250\021\250*\260N\300!\337\330\004\013\2101 \0249\230\237H\240A\240Q,\010c\001L\357\270\016\300a\033\031=\240\010\357\250\001\250\021c\010/\250q\277\3200@\300\016\3100\005\360\337\010\000\n\033\230\205\000\021\220\377\024\220T\230\024\230Z\240\377t\250<\260t\2709\300\377D\310\n\320RV\320V\377^\320^b\320bc\330\377\010\020\220\007\220q\230\006\367\230l\250\252\000\007\200v\210\367W\220E/\000Q\330\010\022\375\220\307\000\027\220q\340\010\027\377\220t\2303\230g\240U\377\250#\250T\260\031\270\047\377\300\025\300c\310\024\310[\377\320X_\320_d\320d\377g\320gk\320ks\320\377sz\320z\177\360\000\000\357@\002C\002\004\000C\002G\356\003\001G\002P\n\001P\002W\356\021\001W\002\\\030\001\\\002_\356\037\001_\002c&\001c\002j\356-\001j\002q4\001q\002v\356;\001v\002yB\001y\002}\336I\001}\002D\003X\000D\003\275K\003\001K\003L\003\355!q\377\330\010\017\320\017*\250$\377\250a\250w\260k\300\027w\310\001\340\004\013\021\200\001\203*wW\230D\277 \004\250A\322\200\047\3776\240\027\250\005\250S\260\377\004\260G\2707\300%\300\377s\310$\310d\320RY\267\320YZz\007(\250Q\000\250\177W\260K\270w\300a\177\002\372\010\007qu\014Y\230d\240$\377\240d\250)\2604\260z\377\300\024\300\\\320QU\320\177U]\320]a\320a\306 \327o\320o\306 ~\306 \177\001\252\273$K\314!K\272%[\332![z\263%g\350!g\002h\002\244\202\047\3778\2407""\250%\250s\260\377$\260c\270\027\300\005\300\377S\310\004\310H\320T[\377\320[`\320`c\320c\376\316@p\320pw\320w|\353\320|\313CD\315AD\002On\324AO\002V\333AV\002\201\004\335^\351A^\002b\360Ab\002\335k\367Ak\002r\376Ar\002\335w\205aw\002z\214az\002\335~\223a~\002H\306AH\003\335O\315AO\003T\324AT\003\335W\333AW\003[\342A[\003\335b\351Ab\003i\360Ai\003\335n\367An\003q\376Aq\003\335u\205au\003|\214a|\003\273C\004\347a\004D\004\206g.\377\250d\260!\2607\270+\317\300W\310A\213b\010\007Q\200~\017\000\014\210B\210f\220\376B\337\004\220C\220r\354\204\003\014\210\377I\220V\2301\330\010\014\377\210H\220H\230A\230W\357\240D\250\001\013\001I\220U\377\230!\2304\230x\240r\373\250\021\047\027\022\220\"\220L\357\240\001\240\021=\003F\230$\377\230a\330\010\013\2103\210\377a\210q\330\014\020\220\014\377\230E\240\021\240)\2502\177\250T\260\027\270\001\270E\004\371D\200\206\002g\000\017\210t\2208\353\2305@\000\032!\000R\250v\373\260Q\237@\022\2702\270T\351\300s\002\035\0017\210\0002\230T\356F\000*\250A\312\001\017\210w\373\220a\237\206\002a\230{\250$\377\250e\2601\260K\270t\277\3006\310\021\310!\353\001\020=\220\331\nD\220\013\230<\002\373\206\001\367\004\220G\n\000V\2402\240\377T\250\022\2505\260\001\260\377\024\260Z\270r\300\024\300\357[\320PR\250\207\002X\320X\377Z\320Z\\\320\\^\320\375^\235`d\320de\330\020\377\022\220$\220h\230a\230\347t\2401R\016\303\0013\220f\373\230C\033\0007\250\"\250D\353\260\013\276\002\030\216\000$\310a\374\213\005u\001T\240\030\320)<;\270A\336\000\033\310AO\005\233\205\001\177k\260\022\2604\260x\206\002\376\260B\021\220\022\2206\230\021\356\317#\033\2307\360\211\002\010\037\230\377w\240a\240q\340\010\033\377\230?\250!\250>\270\024\377\270Y\300b\310\014\320T\375U\367!8\2202\220Q\330\377\020\033\2301\230D\320 \3770\3200W\320WX\330\377\020\023\2201\220E\230\023\356\341@Q\230d\216@3\250a\377\340\021\022\330\020\024\220E\373\230\025\320\003\330\024\027\220q\357\230\005\230S\315A\240$\240\377i\250s\260!\330\010\017\363\210q\276ay\021\360\010\000\016\325\017\343A\005""\250dqM\001D\230\177\007\230v\240S\250\002\204\"\377\006\260d\270\047\300\030\310\337\023\310J\320V\323 a\320\377ah\320hi\320ij\376\221\0014\220w\230h\240c\273\250\021u\005U\240\"\200\204\001\250\377\024\250T\260\023\260A\340\377\024\034\230D\240\007\240w\357\250a\250r\235 3\260b\377\270\004\270G\3007\310!\377\3101\330\024\032\230!\330\353\024\030\261\000U\214\214\002\030\037\230\177q\240\001\240\023\240B\236!\353\250\001\312\005Q\275\006\031\230\027\377\240\001\240\024\240Q\330\010\365 T\000q\300\210\001\330\010%\240\377W\250A\250T\260\021\330\273\010\047f\002t\2601\027\007H\377\260A\330\010\"\240\047\250\377\021\250$\250h\260a\330\357\010#\2407\367 4\250x\337\260q\330\010\034\363@q\240\377\004\240A\330\010\036\230aW\340\r\016\364\204\001\t\320\"q\326\047uq\332!y\230\002C\240r\334\000\377U\260!\2603\260c\270\357\021\330\030\031\305\001\047\240\021\353\240(Q\002q\216\204\002Y\270a\377\270t\3002\300Q\300d\375\310\300`\310t\320SX\320\325X\376\211\002\024\232\214\003a\351\001\330\030\335!\314\000R\240q\237\215\002\030\035{\230R\235\204\001\240C\240x\233\000;r\270\306\205\001S\300\001a\000\305`\377%\230q\330\030\033\2306\316\236 A\330\034\260\216\001\214\212\001q\270\377\010\300\002\300$\300a\300Oy\320PQ\337\216\001\353E\035\205c\376\315\206\0014\210w\220h\230c\377\240\021\330\014\023\2204\220\377u\230D\240\r\250V\260\3772\260T\270\030\300\024\300\375Q\021\003s\230\"\230A\330\365\010\262\204\003\022\255\204\001\330\010\024\220\377B\320\026(\250\001\250\032\273\2606\214\0001\330\010\301\204\006&\377\320&7\260x\270y\310w\007\310q\373\215\001\"\220F\360\207\002\321q\033\006\307$\331c1\300\204\003A\220\227T\230\031\207De\245@\272\204\006r\257\240\022\2401\277\204\003\002\206\000F\256\307`E\250\023\326@R\270`\026\377\260r\270\025\270c\300\021\317\300!\3004\346\001\223\205\001\320X\357\\\320\\]\371\204\t7\250\047\377\260\021\260\047\270\021\270%{\270t\343`\047\320QR\363\214\003\377\320Z]\320]_\320_}`\241\205\003\004\230G\2408\240\221\003~\232\205\006$\240G\2501\250\372\004""\341;\316\205\004\347\005\224b\310\210\003(\240#\263\240Q\354\205\014\275\204\0054\240\237B1\317\230B\230b\322`\250a\025\250\377f\260A\260S\270\002\270\377$\270g\300U\310!\310w2\310R\214aV\320V\217a\375\340\261\206\021V\2401\240D\250\375\007\237\204\001\270\004\270B\270d?\300\047\310\025\310a\345!\270\211\003\337x\230t\240:\331\220\002$\270\252\234\210\002*\366\002!\34634\270`\020\377\023\220<\230q\240\003\240\3673\240a\246\207\003\001\230\024\230\377Y\240c\250\034\260Q\260\377d\270!\200A\360\n\000#\t\032\331\205\007\343\205\010\253\205\005q\257\2051\323#\377D\260\001\330\010\037\230{\377\250(\260$\260g\270W\323\300A\013\001\367\205\001H\331\220\001\030\230\377\004\320\0342\260\"\260B_\260d\320:O\255\205\001T\216\206\002n\254\206\0011\240A\212\206\r\027\220\221\206\013\372\303\207\001V\331\000g\250V\2601\373\260A\222\206\033\037\230u\240A\376\337\210\002#\250Q\250c\260\023\373\260C\336`\026\270q\300\003\177\3003\300b\310\002\310\267`\357S\320ST\323\206\005*\250A\376&\000d\260)\2701\270D\373\300\002\201\204\002t\3101\310D\377\320PU\320UV\320VsW\330\274\206\030\312\212\001C\230s\235\207\001\376\355\206\001\027\250\002\250&\260\001\363\260\021\252\206+\260\207\005\330\030\036\230\337a\230x\240y\316 \030 ?\240\001\330\020\030\230\357\216\004\244\211\003\177\320\004!\240\021\340\010\231\216\001\0011";
-    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 3532, 4944);
+    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (3619 bytes) */
+static const char cstring[] = "\377(tree fr\377agment)?\377Note tha\377t Cython\377 is deli\377berately\377 stricte\375r!\001n PEP-\377484 and \377rejects \377subclass\377es of bu\377iltin ty\377pes. If \377you need\237 to p%\000%\tt\177hen set\200\000\377e \047annot\277ation_<\000i\177ng\047 dirb\000\373iv\242\000o Fal\177se.add_%\000\377edisable\373en\002\001fastl\377oss/_des\375c\330\000.pyxgc\373is\031\003dselfw.ma\312\000x cc\002\377 be convwert\226\003a P\375\003\373ob\325\001 for \337pickl\206\000Co\337lumns\000\004._\377_reduce_Mc\260\"__\017\007\312\000s\301\000\376\t\017combine\336;\005gramG\005sc\357aled\005\006qua\333rec\006to\320\000ns\3760\006transpo\177sed_pro\203\0007tFGI\000Mo\264@\000\006 \220\017\017\t\223\016.\007\270#d?\007\245\000\363di\250`Q\007hess\367ian\000\016_cos=tx\007move\206\007\316#\376\305@Residua\001l\253\002\000\n\304/\017\r\313.2\013\265\004\200G\013\270\005]\013\275\004\000\022\303\002\214\013i\377ntercept\037_step\250\013\344\001\272\013~\343\006T__Pyx\001\000\377Dict_Nex\277tRef__\340\204\004e\357____\265\205\002_ge_titem\r\001d\047\001\036\027\000func\035\001\030\000\312c^+\000main1\001m\364@\335l:\002nam\002\003ew\372J\001pk\000check\343suJ\000\n\001\306`ult\203__\026\001A\004!\001\232\206\001\017\003u\215n\337\204\002e_\274f\t\014\244J_#_q\271@n\005\376\204\004_\376\204\016\227\205\006{ex\341\001set_\242\005\370\227\205\006\373\000\233\205\016__tes\332\253\000_\201\"is\320`ro\377utineaac\377tiveadda\377nyarange\377ascontig\377uousarra\377yasyncio\367.co.\004satb=c\211\207\001rech/\001\000\003\177dcline_\311 \377tracebac\377kcoefficx\345\204\001S\000\350\206\001_ofc\357\206\003\376\262\206\004copycou\373nt\000\002_nonz\357eroc\343\210\002cur\377vatureda\373ta\274\205\004diago\377naldiffd\357ownd\216\211\001emp\373ty\000\002_like\255f\323\000or\264\210\005.\264\210\005f\007latY\004\367\205\005\253\207\001\362\205\004\371\205\004\356\352\205\002iin\256`esi\377nt32int6i4\242\204\006\246\204\013i\345\210\001se\342a\377six_jkke\277ptlarg\355 m\177maximum\256""\206\001\376\262\206\001dnn_thr\376\352 snewnpn\357umpy\270\206\006ord\366\365\000ut\225@erpa\357rtpe\343\000typ\377opqrepea\275t\356cridg\236 w\357rows\333\210\003scr\377atchsele\367cte\216\212\002setd\376\203 ultshap\377esizeslo\267pes\376\210\003st]\000s\376\313\211\002sumswee\215p\000\002st\231\004\225\211\005\203\211\017u\367pup\213@euse\375_\214\212\005vvalue\326\000\002sx\272As\257\213\005::\371T\310\213\001\215\213\001st *(\377void)\000in\277t (PyO\212\213\003*\367)\000t\355\213\001\000res\357olve\234%\200\001\330\277\004\n\210+\220Q\005\001\047\277\240q\250\006\250a\020\001+\377\2501\250F\260!\200\001\377\340\004\037\230q\320 0\377\260\013\270;\300k\320Q\377R\330\004\023\2209\230H\377\240A\240Q\330\004\007\200\177|\2207\230!\330\010,\001\377L\270\016\300a\330\004\013\373\2101 \024=\240\010\250\001\373\250\021,\010/\250q\3200\357@\300\016\3100\005\360\010\000\373\n\033M\001\021\220\024\220T\377\230\024\230Z\240t\250<\377\260t\2709\300D\310\n\377\320RV\320V^\320^\377b\320bc\330\010\020\220\377\007\220q\230\006\230l\250}!\206\001v\210W\220E/\000\337Q\330\010\022\220\220\000\027\220\377q\340\010\027\220t\2303\377\230g\240U\250#\250T\377\260\031\270\047\300\025\300c\377\310\024\310[\320X_\320\377_d\320dg\320gk\377\320ks\320sz\320z\377\177\360\000\000@\002C\002\356\004\000C\002G\003\001G\002P\356\n\001P\002W\021\001W\002\\\356\030\001\\\002_\037\001_\002c\356&\001c\002j-\001j\002q\3564\001q\002v;\001v\002y\356B\001y\002}I\001}\002D\335\003X\000D\003K\003\001K\003\373L\003\266!q\330\010\017\320\377\017*\250$\250a\250w\177\260k\300\027\310\001\340\004\013\367\021\200\001\203*Y\230d\240\377$\240d\250)\2604\260\377z\300\024\300\\\320QU\377\320U]\320]a\320a\256\302\000o\320o\302\000~\302\000\177U\001\267\004K\310\001K\266\005[\326\001\365[\257\005g\344\001g\002h\002\376\240\201\0478\2407\250%\250s\377\260$\260c\270\027\300\005\377\300S\310\004\310H\320T\377[\320[`\320`c\320\375c\312 p\320pw\320w\327|\320|\307#D\311!D\002\335O\320!O\002V\327!V\002\272\201\004^\345!^""\002b\354!b\273\002k\363!k\002r\372!r\273\002w\201Aw\002z\210Az\273\002~\217A~\002H\302!H\273\003O\311!O\003T\320!T\273\003W\327!W\003[\336![\273\003b\345!b\003i\354!i\273\003n\363!n\003q\372!q\273\003u\201Au\003|\210A|w\003C\004\343A\004D\004\202G\377.\250d\260!\2607\270\237+\300W\310A\207B\010\007Q\375\200\017\000\013\2104\210x\220\377s\230!\330\014\023\2204\375\220\277@\021\220\022\2206\230\377\022\2304\230t\2404\240\375u\260\205\001\330\010\n\210$\210\337c\220\021\220)\024\000z\250\367\022\2507S\0002\260W\270\367A\270T\374`b\310\005\310\337Q\310d\320R\300\204\006\017\210\375qZ\001\014\210B\210f\220}A\325\204\001\004\220C\220r\306\204\003\377\014\210I\220V\2301\330\377\010\014\210H\220H\230A\277\230W\240D\250\001\013\001I\357\220U\230!w\000x\240r\373\250\021\047\027\022\220\"\220L\357\240\001\240\021=\003F\230$\377\230a\330\010\013\2103\210\377a\210q\330\014\020\220\014\377\230E\240\021\240)\2502\177\250T\260\027\270\001\270G\002\377\017\210r\220\024\220[\240\375\002\357`h\250b\260\004\260\335A\376\001\017\210t\355\206\001\2302\333\230T1\000*\250\014\0068\230\3455\\\005D\223\206\002\240\000\013\2101\377\210D\220\001\330\014\024\220WB\220f\270\000SL\000\"\271\003\376\355\004\017\210v\220R\220vo\230S\240\001\335!\020\220\355\n\247D\220\013d\003\216#Gt\000V\357\2402\240T\321 5\260\001\377\260\024\260Z\270r\300\024\337\300[\320PR\226\207\002X\320\377XZ\320Z\\\320\\^\377\320^`\320`d\320d\377e\330\020\022\220$\220h/\230f\240A5\000\021T\016\315\001\3653\232\000C\276@7\250\"\250\337D\260\013\2702\245@\030\310\377\026\310q\320PT\320T\371U\221\005{\001T\240\030\320)\235<\305B\033\310AU\005\223\206\001k?\260\022\2604\260x\214\002\250b\372\225c\021\351#\033\2307\240!\375\240\303@\037\230w\240a\240\377q\340\010\033\230?\250!\377\250>\270\024\270Y\300b\363\310\014e\000\221A8\2202\220\377Q\330\020\033\2301\230D\377\320 0\3200W\320W\377X\330\020\023\2201\220E\273\230\023\373@Q\230d\250@3\377\250a\340\021\022\330\020\024\277\220E\230\025\230a\372`1\177\330\024\027\220q\230\005""\306!\376\313@$\240i\250s\260!\363\330\010\325dy\021\360\010\000\016\325\017\375A\005\302dqM\001D\230\177\007\230v\240S\250\002\210\"\377\006\260d\270\047\300\030\310\337\023\310J\320V\331 a\320\377ah\320hi\320ij\376\221\0014\220w\230h\240c\333\250\021u\005U\240\332B\250\024\377\250T\260\023\260A\340\024\377\034\230D\240\007\240w\250\367a\250r\235 3\260b\270\377\004\270G\3007\310!\310~\256\000\032\230!\330\024\030\261\000\375U\227\"\030\037\230q\240\001o\240\023\240B\236!\250\001\312\005\375Q\275\006\031\230\027\240\001\240\277\024\240Q\330\010 T\000q\377\250\004\250A\330\010%\240\377W\250A\250T\260\021\330\273\010\047f\002t\2601\027\007H\377\260A\330\010\"\240\047\250\377\021\250$\250h\260a\330\357\010#\2407\367 4\250x\177\260q\330\010\034\230Cs\000\377\004\240A\330\010\036\230aW\340\r\016\216\205\001\t\320\"q\326\047uq\332!y\230\002C\240r\334\000\377U\260!\2603\260c\270\377\021\330\030\031\330\024\032\230_\047\240\021\240(Q\002q\224\204\002\377Y\270a\270t\3002\300\377Q\300d\310$\310a\310\377t\320SX\320XY\320\323YZ\244A\220\214\001a\351\001\330\030\335!\314\000R\240q\223\215\002\030\035{\230R\307A\240C\240x\233\000\377r\270\022\2702\270S\300\375\001a\000\230\021\230%\230q\337\330\030\033\2306\236 A\330\363\034)\315\000\204\213\001q\270\010\300\377\002\300$\300a\300y\320\343PQ\234\216\001\353E\367!\010\250\t\377\260\022\2606\270\027\300\t\216\300@D\320P\201\001\221a\362\205\001u\376\231@\006\240d\250(\260(_\270#\270Z\300\200\210\002\035\273c\376\235\207\0014\210w\220h\230c\363\240\021\350\210\003+\001\r\250V\260\3772\260T\270\030\300\024\300\375Q\377\210\003s\230\"\230A\330\375\010\201\211\0057\240!\330\010\024\377\220B\320\026(\250\001\250}\032y\000\022\2701\330\010\367\204\006\377&\320&7\260x\270y\357\310\007\310q\245\216\001\"\220F\242\300\210\002q\033\006\375$\217\204\0031\366\204\003A/\220T\230\031\275De\333@\360\204\006\257r\240\022\240\364\204\004\002\206\000F\256\375`E\250\023\214`R\356`\026\377\260r\270\025\270c\300\021\317\300!\3004\234!\311\205\001\320X""\357\\\320\\]\257\205\t7\250\047\377\260\021\260\047\270\021\270%\376\261@7\310\047\320QR\320\375R\250A\320Z]\320]_\367\320_`\327\205\003\004\230G\240\3718\223\221\003\320\205\006$\240G\2501\205\250\372\004;\204\206\004\347\005\312b\255\211\003(\317\240#\240Q\242\206\014\363\204\0054\240\376\325B1\230B\230b\240\004\376\373@r\250\025\250f\260A\377\260S\270\002\270$\270g\377\300U\310!\3102\310R\256\302aV\320V\305a\340\347\206\021V\277\2401\240D\250\007\325\204\001\270\377\004\270B\270d\300\047\310\361\025\372`\346\217\001\311@a\220x\230wt\240:\203\221\002$\270a\315\214\001\325*\366\002!\34634\356`\020\023\377\220<\230q\240\003\2403\373\240a\334\207\003\001\230\024\230Y\377\240c\250\034\260Q\260d\377\270!\200A\360\n\000\t\221\032\217\206\007\231\206\010\341\205\005q\345\2051\323#D\377\260\001\330\010\037\230{\250\377(\260$\260g\270W\300\325A\013\001q\243 H\367\206\001\030\230\377\004\320\0342\260\"\260B_\260d\320:O\343\205\001T\304\206\002n\342\206\0011\240A\300\206\r\027\220\307\206\013\372\371\207\001V\331\000g\250V\2601\373\260A\310\206\033\037\230u\240A\376\225\211\002#\250Q\250c\260\023\373\260C\336`\026\270q\300\003\277\3003\300b\310\002\266aSw\320ST\211\207\005*\250A&\000\377d\260)\2701\270D\300\375\002\201\204\002t\3101\310D\320\377PU\320UV\320VW\234\361\206\031\200\213\001C\230s\323\207\001\243\207\001\027\377\250\002\250&\260\001\260\021\372\340\206+\024\374\224\003a\330\030\036\230\337a\230x\240y\316 \030 ?\240\001\330\020\030\230\277\217\004\332\211\003\177\320\004!\240\021\340\010\335\216\001\0011";
+    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 3619, 4969);
     #define __Pyx_DecompressString_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #else /* compression: none (4944 bytes) */
-static const char bytes[] = "(tree fragment)?Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notedisableenablefastloss/_descent.pyxgcisenabledself.matrix cannot be converted to a Python object for picklingColumnsColumns.__reduce_cython__Columns.__setstate_cython__Columns.combineColumns.gramColumns.scaledColumns.squaresColumns.transposed_productGramModelGramModel.__reduce_cython__GramModel.__setstate_cython__GramModel.descendGramModel.gradientGramModel.hessianGramModel.moveGramModel.objectivePenaltyPenalty.__reduce_cython__Penalty.__setstate_cython__Penalty.takeResidualModelResidualModel.__reduce_cython__ResidualModel.__setstate_cython__ResidualModel.descendResidualModel.gradientResidualModel.hessianResidualModel.moveResidualModel.objectiveT__Pyx_PyDict_NextRef__annotate____class_getitem____dict____func____getstate____main____module____name____new____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_GramModel__pyx_unpickle_Penalty__pyx_unpickle_ResidualModel__qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___dict_is_coroutineaabsactiveascontiguousarrayasyncio.coroutinesbccentrechangechangedcline_in_tracebackcoefficientscolumn_ofcolumnscombinecopycountcount_nonzeroctypescurvaturedatadescenddiagonaldowndtypeemptyempty_likefactorfastloss._descentflatnonzerofloat64gradientgramhessianiindicesint32int64interceptinverseitemsix_jkkeptlargestmmaximummovemovednn_threadsnewnpnumpyobjectiveoutouterpartpenaltypopqresultridgerowrowsscaledscratchselectedselfsetdefaultshapesizeslopesquaresstartsstatesumsweepsweepsttakethreadstransposed_productupupdateuse_setstatevvalueswherexzerosfastloss::Table const *(void)\000int (PyObject *)\000table\000resolve_threads\200\001\330\004\n\210+\220Q\200\001\330\004%\240Q\240f\250A\200\001\330\004\047\240q\250\006\250a\200\001\330\004+\2501\250F\260!\200\001\340\004\037\230q""\320 0\260\013\270;\300k\320QR\330\004\023\2207\230(\240!\2401\330\004\007\200|\2207\230!\330\010)\250\021\250*\260N\300!\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2209\230H\240A\240Q\330\004\007\200|\2207\230!\330\010+\2501\250L\270\016\300a\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\220=\240\010\250\001\250\021\330\004\007\200|\2207\230!\330\010/\250q\3200@\300\016\310a\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220T\230\024\230Z\240t\250<\260t\2709\300D\310\n\320RV\320V^\320^b\320bc\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2303\230g\240U\250#\250T\260\031\270\047\300\025\300c\310\024\310[\320X_\320_d\320dg\320gk\320ks\320sz\320z\177\360\000\000@\002C\002\360\000\000C\002G\002\360\000\000G\002P\002\360\000\000P\002W\002\360\000\000W\002\\\002\360\000\000\\\002_\002\360\000\000_\002c\002\360\000\000c\002j\002\360\000\000j\002q\002\360\000\000q\002v\002\360\000\000v\002y\002\360\000\000y\002}\002\360\000\000}\002D\003\360\000\000D\003K\003\360\000\000K\003L\003\330\004\007\200q\330\010\017\320\017*\250$\250a\250w\260k\300\027\310\001\340\010\017\320\017*\250$\250a\250w\260k\300\021\200\001\360\010\000\n\033\230!\330\010\021\220\024\220W\230D\240\010\250\004\250A\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2306\240\027\250\005\250S\260\004\260G\2707\300%\300s\310$\310d\320RY\320YZ\330\004\007\200q\330\010\017\320\017(\250\004\250A\250W\260K\270w\300a\340\010\017\320\017(\250\004\250A\250W\260K\270q\200\001\360\010\000\n\033\230!\330\010\021\220\024\220Y\230d\240$\240d\250)\2604\260z\300\024\300\\\320QU\320U]\320]a\320ak\320ko\320oz\320z~\360\000\000\177\001G\002\360\000\000G\002K\002\360\000\000K\002W\002\360\000\000W\002[\002\360\000\000[\002c\002\360\000\000c\002g\002\360\000""\000g\002h\002\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2308\2407\250%\250s\260$\260c\270\027\300\005\300S\310\004\310H\320T[\320[`\320`c\320cg\320gp\320pw\320w|\320|\177\360\000\000@\002D\002\360\000\000D\002O\002\360\000\000O\002V\002\360\000\000V\002[\002\360\000\000[\002^\002\360\000\000^\002b\002\360\000\000b\002k\002\360\000\000k\002r\002\360\000\000r\002w\002\360\000\000w\002z\002\360\000\000z\002~\002\360\000\000~\002H\003\360\000\000H\003O\003\360\000\000O\003T\003\360\000\000T\003W\003\360\000\000W\003[\003\360\000\000[\003b\003\360\000\000b\003i\003\360\000\000i\003n\003\360\000\000n\003q\003\360\000\000q\003u\003\360\000\000u\003|\003\360\000\000|\003C\004\360\000\000C\004D\004\330\004\007\200q\330\010\017\320\017.\250d\260!\2607\270+\300W\310A\340\010\017\320\017.\250d\260!\2607\270+\300Q\200A\340\010\014\210B\210f\220A\330\010\020\220\004\220C\220r\230\024\230Q\330\010\014\210I\220V\2301\330\010\014\210H\220H\230A\230W\240D\250\001\330\010\014\210I\220U\230!\2304\230x\240r\250\021\200A\340\010\014\210B\210f\220A\330\010\020\220\004\220C\220r\230\024\230Q\330\010\022\220\"\220L\240\001\240\021\330\010\014\210H\220F\230$\230a\330\010\013\2103\210a\210q\330\014\020\220\014\230E\240\021\240)\2502\250T\260\027\270\001\270\021\200A\340\010\014\210D\220\007\220q\230\001\330\010\017\210t\2208\2305\240\001\240\032\2502\250R\250v\260Q\260c\270\022\2702\270T\300\021\200A\340\010\017\210t\2207\230!\2302\230T\240\021\240*\250A\200A\340\010\017\210w\220a\220t\2303\230a\230{\250$\250e\2601\260K\270t\3006\310\021\310!\200A\340\010\020\220\004\220C\220r\230\024\230Q\330\010\014\210D\220\013\2302\230T\240\021\330\010\020\220\004\220G\2302\230V\2402\240T\250\022\2505\260\001\260\024\260Z\270r\300\024\300[\320PR\320RV\320VX\320XZ\320Z\\\320\\^\320^`\320`d\320de\330\020\022\220$\220h\230a\230t\2401\200A\340\010\020\220\004\220C\220r\230\024\230Q\330\010\017\210t\2203\220f\230C\230t""\2407\250\"\250D\260\013\2702\270T\300\030\310\021\310$\310a\200A\340\010\020\220\004\220G\2302\230T\240\030\320)<\270A\270T\300\033\310A\330\020\022\220$\220h\230d\240$\240k\260\022\2604\260x\270r\300\024\300Q\200A\340\010\021\220\022\2206\230\021\230$\230a\330\010\033\2307\240!\2401\330\010\037\230w\240a\240q\340\010\033\230?\250!\250>\270\024\270Y\300b\310\014\320TU\330\010\013\2108\2202\220Q\330\020\033\2301\230D\320 0\3200W\320WX\330\020\023\2201\220E\230\023\230A\230Q\230d\240)\2503\250a\340\021\022\330\020\024\220E\230\025\230a\230t\2401\330\024\027\220q\230\005\230S\240\001\240\021\240$\240i\250s\260!\330\010\017\210q\200A\340\010\021\220\022\2206\230\021\230$\230a\330\010\033\2307\240!\2401\360\010\000\016\017\330\014\020\220\005\220U\230!\2304\230q\330\020\024\220D\230\007\230v\240S\250\002\250\"\250D\260\006\260d\270\047\300\030\310\023\310J\320VZ\320Za\320ah\320hi\320ij\330\020\023\2204\220w\230h\240c\250\021\330\024\027\220q\230\005\230U\240\"\240D\250\001\250\024\250T\260\023\260A\340\024\034\230D\240\007\240w\250a\250r\260\022\2603\260b\270\004\270G\3007\310!\3101\330\024\032\230!\330\024\030\230\005\230U\240!\2401\330\030\037\230q\240\001\240\023\240B\240a\240q\250\001\330\024\027\220q\230\005\230Q\330\010\017\210q\200A\340\010\031\230\027\240\001\240\024\240Q\330\010 \240\007\240q\250\004\250A\330\010%\240W\250A\250T\260\021\330\010\047\240w\250a\250t\2601\330\010 \240\007\240q\250\004\250H\260A\330\010\"\240\047\250\021\250$\250h\260a\330\010#\2407\250!\2504\250x\260q\330\010\034\230C\230q\240\004\240A\330\010\036\230a\340\r\016\330\014\020\220\t\230\025\230a\230q\330\020\024\220E\230\025\230a\230q\330\024\027\220y\240\001\240\023\240C\240r\250\024\250U\260!\2603\260c\270\021\330\030\031\330\024\032\230\047\240\021\240(\250!\2504\250q\260\001\260\024\260Y\270a\270t\3002\300Q\300d\310$\310a\310t\320SX\320XY\320YZ\330\024\027\220t\2303\230a\230q\240\001\330\030!\240\024\240R\240q\250\001\250\021\330\030\035\230R\230t\2401\240C\240x\250x\260r\270\022""\2702\270S\300\001\330\030\031\230\021\230%\230q\330\030\033\2306\240\023\240A\330\034)\250\021\250)\2604\260q\270\010\300\002\300$\300a\300y\320PQ\320QR\330\010\017\210q\200A\340\010\035\230S\240\001\240\021\330\010\013\2104\210w\220h\230c\240\021\330\014\023\2204\220u\230D\240\r\250V\2602\260T\270\030\300\024\300Q\330\014\023\2204\220s\230\"\230A\330\010\021\220\022\2206\230\022\2307\240!\330\010\024\220B\320\026(\250\001\250\032\2606\270\022\2701\330\010\033\2307\240!\2401\330\010&\320&7\260x\270y\310\007\310q\330\010\022\220\"\220F\230!\2304\230q\330\010\033\2307\240!\2401\340\r\016\330\014\020\220\005\220U\230!\2301\330\020\023\2201\220A\220T\230\031\240\047\250\021\250$\250e\2601\330\020\024\220E\230\025\230a\230r\240\022\2401\330\024\027\220q\230\002\230\"\230F\240\"\240E\250\023\250A\250R\250r\260\026\260r\270\025\270c\300\021\300!\3004\300y\320PW\320WX\320X\\\320\\]\330\020\024\220E\230\025\230a\230t\2407\250\047\260\021\260\047\270\021\270%\270t\3007\310\047\320QR\320RY\320YZ\320Z]\320]_\320_`\330\024\027\220q\230\004\230G\2408\2501\250F\260!\330\010\017\210q\200A\340\010$\240G\2501\250A\330\010\021\220\022\220;\230a\230t\2401\330\010\033\2307\240!\2401\340\r\016\330\014\017\210t\2207\230(\240#\240Q\330\020\024\220E\230\025\230a\230t\2401\330\024\030\230\005\230U\240!\2404\240q\330\030\033\2301\230B\230b\240\004\240C\240r\250\025\250f\260A\260S\270\002\270$\270g\300U\310!\3102\310R\310t\320SV\320VX\320XY\340\020\024\220E\230\025\230a\230t\2401\330\024\027\220q\230\005\230V\2401\240D\250\007\250x\260q\270\004\270B\270d\300\047\310\025\310a\310q\330\010\017\210w\220a\220x\230t\240:\250T\260\031\270$\270a\200A\340\010*\250\047\260\021\260!\330\010\033\2307\240!\2401\340\r\016\330\014\020\220\005\220U\230!\2304\230q\330\020\023\220<\230q\240\003\2403\240a\330\024\027\220q\230\001\230\024\230Y\240c\250\034\260Q\260d\270!\200A\360\n\000\t\032\230\027\240\001\240\024\240Q\330\010\031\230\027\240\001\240\024\240Q\330\010#\2407\250!\2504\250q\330\010\047\240w\250a""\250t\2601\330\010 \240\007\240q\250\004\250H\260A\330\010\"\240\047\250\021\250$\250h\260a\330\010#\2407\250!\2504\250x\260q\330\010$\240G\2501\250D\260\001\330\010\037\230{\250(\260$\260g\270W\300A\330\010\037\230q\240\004\240H\250A\330\010\030\230\004\320\0342\260\"\260B\260d\320:O\310t\320ST\330\010\036\230a\330\010#\2401\240A\340\r\016\330\014\020\220\t\230\025\230a\230q\330\020\027\220q\330\020\024\220E\230\025\230a\230q\330\024\030\230\005\230V\2403\240g\250V\2601\260A\330\024\027\220y\240\001\240\023\240C\240r\250\024\250U\260!\2603\260c\270\021\330\030\031\330\024\037\230u\240A\240S\250\002\250#\250Q\250c\260\023\260C\260r\270\026\270q\300\003\3003\300b\310\002\310\047\320QS\320ST\330\024\032\230\047\240\021\240*\250A\250Q\250d\260)\2701\270D\300\002\300!\3004\300t\3101\310D\320PU\320UV\320VW\330\024\027\220t\2303\230a\230q\240\001\330\030!\240\024\240R\240q\250\001\250\021\330\030\033\2301\230C\230s\240(\250!\330\030!\240\027\250\002\250&\260\001\260\021\330\030\031\230\021\230%\230q\330\030\033\2306\240\023\240A\330\034)\250\021\250)\2604\260q\270\010\300\002\300$\300a\300y\320PQ\320QR\330\024\027\220t\2303\230a\330\030\036\230a\230x\240y\260\001\330\030 \240\001\330\020\030\230\001\330\010\014\210I\220Q\330\010\017\210q\320\004!\240\021\340\010\017\210t\2201";
+    #else /* compression: none (4969 bytes) */
+static const char bytes[] = "(tree fragment)?Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notedisableenablefastloss/_descent.pyxgcisenabledself.matrix cannot be converted to a Python object for picklingColumnsColumns.__reduce_cython__Columns.__setstate_cython__Columns.combineColumns.gramColumns.scaledColumns.squaresColumns.to_denseColumns.transposed_productFGramModelGramModel.__reduce_cython__GramModel.__setstate_cython__GramModel.descendGramModel.gradientGramModel.hessianGramModel.hessian_costGramModel.moveGramModel.objectiveResidualModelResidualModel.__reduce_cython__ResidualModel.__setstate_cython__ResidualModel.descendResidualModel.gradientResidualModel.hessianResidualModel.hessian_costResidualModel.intercept_stepResidualModel.moveResidualModel.objectiveT__Pyx_PyDict_NextRef__annotate____class_getitem____dict____func____getstate____main____module____name____new____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_GramModel__pyx_unpickle_ResidualModel__qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___dict_is_coroutineaactiveaddanyarangeascontiguousarrayasyncio.coroutinesatbccentrechangechangedcline_in_tracebackcoefficientscolumn_ofcolumnscombinecopycountcount_nonzeroctypescurvaturedatadescenddiagonaldiffdowndtypeemptyempty_likefactorfastloss._descentflatnonzerogradientgramhessianhessian_costiindicesint32int64interceptintercept_stepinverseitemsix_jkkeptlargestmmaximummovemovednn_threadsnewnpnumpyobjectiveorderoutouterpartpenaltypopqrepeatresultridgerowrowsscaledscratchselectedselfsetdefaultshapesizeslopesquaresstartsstatesumsweepsweepstthreadsto_densetransposed_productupupdateuse_setstatevvaluevaluesxzerosfastloss::Table const *(void)\000int (PyObject *)\000table\000resolve_threads\200\001\330\004\n\210+\220Q\200\001\330\004\047\240q\250\006\250a\200\001\330\004+\2501\250F\260!\200\001""\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2209\230H\240A\240Q\330\004\007\200|\2207\230!\330\010+\2501\250L\270\016\300a\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\220=\240\010\250\001\250\021\330\004\007\200|\2207\230!\330\010/\250q\3200@\300\016\310a\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220T\230\024\230Z\240t\250<\260t\2709\300D\310\n\320RV\320V^\320^b\320bc\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2303\230g\240U\250#\250T\260\031\270\047\300\025\300c\310\024\310[\320X_\320_d\320dg\320gk\320ks\320sz\320z\177\360\000\000@\002C\002\360\000\000C\002G\002\360\000\000G\002P\002\360\000\000P\002W\002\360\000\000W\002\\\002\360\000\000\\\002_\002\360\000\000_\002c\002\360\000\000c\002j\002\360\000\000j\002q\002\360\000\000q\002v\002\360\000\000v\002y\002\360\000\000y\002}\002\360\000\000}\002D\003\360\000\000D\003K\003\360\000\000K\003L\003\330\004\007\200q\330\010\017\320\017*\250$\250a\250w\260k\300\027\310\001\340\010\017\320\017*\250$\250a\250w\260k\300\021\200\001\360\010\000\n\033\230!\330\010\021\220\024\220Y\230d\240$\240d\250)\2604\260z\300\024\300\\\320QU\320U]\320]a\320ak\320ko\320oz\320z~\360\000\000\177\001G\002\360\000\000G\002K\002\360\000\000K\002W\002\360\000\000W\002[\002\360\000\000[\002c\002\360\000\000c\002g\002\360\000\000g\002h\002\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2308\2407\250%\250s\260$\260c\270\027\300\005\300S\310\004\310H\320T[\320[`\320`c\320cg\320gp\320pw\320w|\320|\177\360\000\000@\002D\002\360\000\000D\002O\002\360\000\000O\002V\002\360\000\000V\002[\002\360\000\000[\002^\002\360\000\000^\002b\002\360\000\000b\002k\002\360\000\000k\002r\002\360\000\000r\002w\002\360\000\000w\002z\002\360\000\000z\002~\002\360\000\000~\002H\003\360\000\000H\003O\003\360\000\000O""\003T\003\360\000\000T\003W\003\360\000\000W\003[\003\360\000\000[\003b\003\360\000\000b\003i\003\360\000\000i\003n\003\360\000\000n\003q\003\360\000\000q\003u\003\360\000\000u\003|\003\360\000\000|\003C\004\360\000\000C\004D\004\330\004\007\200q\330\010\017\320\017.\250d\260!\2607\270+\300W\310A\340\010\017\320\017.\250d\260!\2607\270+\300Q\200A\340\010\013\2104\210x\220s\230!\330\014\023\2204\220q\330\010\021\220\022\2206\230\022\2304\230t\2404\240u\250F\260!\330\010\n\210$\210c\220\021\220)\2304\230z\250\022\2507\260!\2602\260W\270A\270T\300\025\300b\310\005\310Q\310d\320R^\320^b\320bc\330\010\017\210q\200A\340\010\014\210B\210f\220A\330\010\020\220\004\220C\220r\230\024\230Q\330\010\014\210I\220V\2301\330\010\014\210H\220H\230A\230W\240D\250\001\330\010\014\210I\220U\230!\2304\230x\240r\250\021\200A\340\010\014\210B\210f\220A\330\010\020\220\004\220C\220r\230\024\230Q\330\010\022\220\"\220L\240\001\240\021\330\010\014\210H\220F\230$\230a\330\010\013\2103\210a\210q\330\014\020\220\014\230E\240\021\240)\2502\250T\260\027\270\001\270\021\200A\340\010\017\210r\220\024\220[\240\002\240$\240h\250b\260\004\260A\200A\340\010\017\210t\2207\230!\2302\230T\240\021\240*\250A\200A\340\010\017\210t\2208\2305\240\001\240\021\330\010\014\210D\220\007\220q\230\001\330\010\013\2101\210D\220\001\330\014\024\220B\220f\230A\230S\240\002\240\"\240D\250\001\330\010\017\210q\200A\340\010\017\210v\220R\220v\230S\240\001\200A\340\010\020\220\004\220C\220r\230\024\230Q\330\010\014\210D\220\013\2302\230T\240\021\330\010\020\220\004\220G\2302\230V\2402\240T\250\022\2505\260\001\260\024\260Z\270r\300\024\300[\320PR\320RV\320VX\320XZ\320Z\\\320\\^\320^`\320`d\320de\330\020\022\220$\220h\230f\240A\240T\250\021\200A\340\010\020\220\004\220C\220r\230\024\230Q\330\010\017\210t\2203\220f\230C\230t\2407\250\"\250D\260\013\2702\270T\300\030\310\026\310q\320PT\320TU\200A\340\010\020\220\004\220G\2302\230T\240\030\320)<\270A\270T\300\033\310A\330\020\022\220$\220h\230d\240$\240k\260\022\2604\260x\270r""\300\024\300Q\200A\340\010\021\220\022\2206\230\021\230$\230a\330\010\033\2307\240!\2401\330\010\037\230w\240a\240q\340\010\033\230?\250!\250>\270\024\270Y\300b\310\014\320TU\330\010\013\2108\2202\220Q\330\020\033\2301\230D\320 0\3200W\320WX\330\020\023\2201\220E\230\023\230A\230Q\230d\240)\2503\250a\340\021\022\330\020\024\220E\230\025\230a\230t\2401\330\024\027\220q\230\005\230S\240\001\240\021\240$\240i\250s\260!\330\010\017\210q\200A\340\010\021\220\022\2206\230\021\230$\230a\330\010\033\2307\240!\2401\360\010\000\016\017\330\014\020\220\005\220U\230!\2304\230q\330\020\024\220D\230\007\230v\240S\250\002\250\"\250D\260\006\260d\270\047\300\030\310\023\310J\320VZ\320Za\320ah\320hi\320ij\330\020\023\2204\220w\230h\240c\250\021\330\024\027\220q\230\005\230U\240\"\240D\250\001\250\024\250T\260\023\260A\340\024\034\230D\240\007\240w\250a\250r\260\022\2603\260b\270\004\270G\3007\310!\3101\330\024\032\230!\330\024\030\230\005\230U\240!\2401\330\030\037\230q\240\001\240\023\240B\240a\240q\250\001\330\024\027\220q\230\005\230Q\330\010\017\210q\200A\340\010\031\230\027\240\001\240\024\240Q\330\010 \240\007\240q\250\004\250A\330\010%\240W\250A\250T\260\021\330\010\047\240w\250a\250t\2601\330\010 \240\007\240q\250\004\250H\260A\330\010\"\240\047\250\021\250$\250h\260a\330\010#\2407\250!\2504\250x\260q\330\010\034\230C\230q\240\004\240A\330\010\036\230a\340\r\016\330\014\020\220\t\230\025\230a\230q\330\020\024\220E\230\025\230a\230q\330\024\027\220y\240\001\240\023\240C\240r\250\024\250U\260!\2603\260c\270\021\330\030\031\330\024\032\230\047\240\021\240(\250!\2504\250q\260\001\260\024\260Y\270a\270t\3002\300Q\300d\310$\310a\310t\320SX\320XY\320YZ\330\024\027\220t\2303\230a\230q\240\001\330\030!\240\024\240R\240q\250\001\250\021\330\030\035\230R\230t\2401\240C\240x\250x\260r\270\022\2702\270S\300\001\330\030\031\230\021\230%\230q\330\030\033\2306\240\023\240A\330\034)\250\021\250)\2604\260q\270\010\300\002\300$\300a\300y\320PQ\320QR\330\010\017\210q\200A\340\010\034\230D\240""\010\250\t\260\022\2606\270\027\300\t\310\023\310D\320PX\320XY\330\010\017\210v\220R\220u\230D\240\006\240d\250(\260(\270#\270Z\300q\200A\340\010\035\230S\240\001\240\021\330\010\013\2104\210w\220h\230c\240\021\330\014\023\2204\220u\230D\240\r\250V\2602\260T\270\030\300\024\300Q\330\014\023\2204\220s\230\"\230A\330\010\021\220\022\2206\230\022\2307\240!\330\010\024\220B\320\026(\250\001\250\032\2606\270\022\2701\330\010\033\2307\240!\2401\330\010&\320&7\260x\270y\310\007\310q\330\010\022\220\"\220F\230!\2304\230q\330\010\033\2307\240!\2401\340\r\016\330\014\020\220\005\220U\230!\2301\330\020\023\2201\220A\220T\230\031\240\047\250\021\250$\250e\2601\330\020\024\220E\230\025\230a\230r\240\022\2401\330\024\027\220q\230\002\230\"\230F\240\"\240E\250\023\250A\250R\250r\260\026\260r\270\025\270c\300\021\300!\3004\300y\320PW\320WX\320X\\\320\\]\330\020\024\220E\230\025\230a\230t\2407\250\047\260\021\260\047\270\021\270%\270t\3007\310\047\320QR\320RY\320YZ\320Z]\320]_\320_`\330\024\027\220q\230\004\230G\2408\2501\250F\260!\330\010\017\210q\200A\340\010$\240G\2501\250A\330\010\021\220\022\220;\230a\230t\2401\330\010\033\2307\240!\2401\340\r\016\330\014\017\210t\2207\230(\240#\240Q\330\020\024\220E\230\025\230a\230t\2401\330\024\030\230\005\230U\240!\2404\240q\330\030\033\2301\230B\230b\240\004\240C\240r\250\025\250f\260A\260S\270\002\270$\270g\300U\310!\3102\310R\310t\320SV\320VX\320XY\340\020\024\220E\230\025\230a\230t\2401\330\024\027\220q\230\005\230V\2401\240D\250\007\250x\260q\270\004\270B\270d\300\047\310\025\310a\310q\330\010\017\210w\220a\220x\230t\240:\250T\260\031\270$\270a\200A\340\010*\250\047\260\021\260!\330\010\033\2307\240!\2401\340\r\016\330\014\020\220\005\220U\230!\2304\230q\330\020\023\220<\230q\240\003\2403\240a\330\024\027\220q\230\001\230\024\230Y\240c\250\034\260Q\260d\270!\200A\360\n\000\t\032\230\027\240\001\240\024\240Q\330\010\031\230\027\240\001\240\024\240Q\330\010#\2407\250!\2504\250q\330\010\047\240w\250a\250t\2601\330\010 \240\007\240q\250""\004\250H\260A\330\010\"\240\047\250\021\250$\250h\260a\330\010#\2407\250!\2504\250x\260q\330\010$\240G\2501\250D\260\001\330\010\037\230{\250(\260$\260g\270W\300A\330\010\037\230q\240\004\240H\250A\330\010\030\230\004\320\0342\260\"\260B\260d\320:O\310t\320ST\330\010\036\230a\330\010#\2401\240A\340\r\016\330\014\020\220\t\230\025\230a\230q\330\020\027\220q\330\020\024\220E\230\025\230a\230q\330\024\030\230\005\230V\2403\240g\250V\2601\260A\330\024\027\220y\240\001\240\023\240C\240r\250\024\250U\260!\2603\260c\270\021\330\030\031\330\024\037\230u\240A\240S\250\002\250#\250Q\250c\260\023\260C\260r\270\026\270q\300\003\3003\300b\310\002\310\047\320QS\320ST\330\024\032\230\047\240\021\240*\250A\250Q\250d\260)\2701\270D\300\002\300!\3004\300t\3101\310D\320PU\320UV\320VW\330\024\027\220t\2303\230a\230q\240\001\330\030!\240\024\240R\240q\250\001\250\021\330\030\033\2301\230C\230s\240(\250!\330\030!\240\027\250\002\250&\260\001\260\021\330\030\031\230\021\230%\230q\330\030\033\2306\240\023\240A\330\034)\250\021\250)\2604\260q\270\010\300\002\300$\300a\300y\320PQ\320QR\330\024\027\220t\2303\230a\330\030\036\230a\230x\240y\260\001\330\030 \240\001\330\020\030\230\001\330\010\014\210I\220Q\330\010\017\210q\320\004!\240\021\340\010\017\210t\2201";
     PyObject *data = NULL;
     #define __Pyx_DecompressString_UNUSED
     #define __Pyx_DecompressString_LZSS_UNUSED
     #endif
     PyObject **stringtab = __pyx_mstate->__pyx_string_tab;
     Py_ssize_t pos = 0;
-    for (int i = 0; i < 158; i++) {
+    for (int i = 0; i < 165; i++) {
       Py_ssize_t bytes_length = str_length_index[i].length;
       PyObject *string = PyUnicode_DecodeUTF8(bytes + pos, bytes_length, NULL);
       if (likely(string) && i >= 10) PyUnicode_InternInPlace(&string);
@@ -17231,8 +16037,8 @@ static const char bytes[] = "(tree fragment)?Note that Cython is deliberately st
       stringtab[i] = string;
       pos += bytes_length;
     }
-    for (int i = 158; i < 185; i++) {
-      Py_ssize_t bytes_length = bytes_length_index[i-158].length;
+    for (int i = 165; i < 192; i++) {
+      Py_ssize_t bytes_length = bytes_length_index[i-165].length;
       PyObject *string = PyBytes_FromStringAndSize(bytes + pos, bytes_length);
       stringtab[i] = string;
       pos += bytes_length;
@@ -17242,14 +16048,14 @@ static const char bytes[] = "(tree fragment)?Note that Cython is deliberately st
       }
     }
     Py_XDECREF(data);
-    for (Py_ssize_t i = 0; i < 185; i++) {
+    for (Py_ssize_t i = 0; i < 192; i++) {
       if (unlikely(PyObject_Hash(stringtab[i]) == -1)) {
         __PYX_ERR(0, 1, __pyx_L1_error)
       }
     }
     #if CYTHON_IMMORTAL_CONSTANTS
     {
-      PyObject **table = stringtab + 158;
+      PyObject **table = stringtab + 165;
       for (Py_ssize_t i=0; i<27; ++i) {
         #if PY_VERSION_HEX >= 0x030F0000
         PyUnstable_SetImmortal(table[i]);
@@ -17282,8 +16088,8 @@ static const char bytes[] = "(tree fragment)?Note that Cython is deliberately st
   {
     PyObject **numbertab = __pyx_mstate->__pyx_number_tab + 2;
     int8_t const cint_constants_1[] = {0,1,2};
-    int32_t const cint_constants_4[] = {191605248L,198183606L,225063649L};
-    for (int i = 0; i < 6; i++) {
+    int32_t const cint_constants_4[] = {191605248L,225063649L};
+    for (int i = 0; i < 5; i++) {
       numbertab[i] = PyLong_FromLong((i < 3 ? cint_constants_1[i - 0] : cint_constants_4[i - 3]));
       if (unlikely(!numbertab[i])) __PYX_ERR(0, 1, __pyx_L1_error)
     }
@@ -17291,7 +16097,7 @@ static const char bytes[] = "(tree fragment)?Note that Cython is deliberately st
   #if CYTHON_IMMORTAL_CONSTANTS
   {
     PyObject **table = __pyx_mstate->__pyx_number_tab;
-    for (Py_ssize_t i=0; i<8; ++i) {
+    for (Py_ssize_t i=0; i<7; ++i) {
       #if PY_VERSION_HEX >= 0x030F0000
       PyUnstable_SetImmortal(table[i]);
       #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -17355,69 +16161,69 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
     __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_combine, __pyx_mstate->__pyx_kp_b_iso88591_A_7_1_U_4q_q_3a_q_Yc_Qd, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 7, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 117};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 117};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_result};
+    __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_to_dense, __pyx_mstate->__pyx_kp_b_iso88591_A_4xs_4q_6_4t4uF_c_4z_7_2WAT_b_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 7, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 125};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_rows, __pyx_mstate->__pyx_n_u_factor, __pyx_mstate->__pyx_n_u_result, __pyx_mstate->__pyx_n_u_out, __pyx_mstate->__pyx_n_u_i, __pyx_mstate->__pyx_n_u_j};
-    __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_scaled, __pyx_mstate->__pyx_kp_b_iso88591_A_G1A_at1_7_1_t7_Q_E_at1_U_4q_1B, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[3] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_scaled, __pyx_mstate->__pyx_kp_b_iso88591_A_G1A_at1_7_1_t7_Q_E_at1_U_4q_1B, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[3])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 8, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 133};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 8, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 141};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_result, __pyx_mstate->__pyx_n_u_out, __pyx_mstate->__pyx_n_u_x, __pyx_mstate->__pyx_n_u_i, __pyx_mstate->__pyx_n_u_j, __pyx_mstate->__pyx_n_u_count, __pyx_mstate->__pyx_n_u_sum};
-    __pyx_mstate_global->__pyx_codeobj_tab[3] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_squares, __pyx_mstate->__pyx_kp_b_iso88591_A_6_a_7_1_U_4q_D_vS_D_d_JVZZaahh, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[3])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[4] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_squares, __pyx_mstate->__pyx_kp_b_iso88591_A_6_a_7_1_U_4q_D_vS_D_d_JVZZaahh, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[4])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 13, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 153};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 13, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 161};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_selected, __pyx_mstate->__pyx_n_u_count, __pyx_mstate->__pyx_n_u_part, __pyx_mstate->__pyx_n_u_result, __pyx_mstate->__pyx_n_u_column_of, __pyx_mstate->__pyx_n_u_out, __pyx_mstate->__pyx_n_u_columns, __pyx_mstate->__pyx_n_u_scratch, __pyx_mstate->__pyx_n_u_row, __pyx_mstate->__pyx_n_u_a, __pyx_mstate->__pyx_n_u_b, __pyx_mstate->__pyx_n_u_k};
-    __pyx_mstate_global->__pyx_codeobj_tab[4] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_gram, __pyx_mstate->__pyx_kp_b_iso88591_A_S_4whc_4uD_V2T_Q_4s_A_6_7_B_6, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[4])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[5] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_gram, __pyx_mstate->__pyx_kp_b_iso88591_A_S_4whc_4uD_V2T_Q_4s_A_6_7_B_6, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[5])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[5] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[5])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[6] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[6])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 3};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
-    __pyx_mstate_global->__pyx_codeobj_tab[6] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[6])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[7] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[7])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 185};
-    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_selected};
-    __pyx_mstate_global->__pyx_codeobj_tab[7] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_take, __pyx_mstate->__pyx_kp_b_iso88591_A_wat3a_e1Kt6, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[7])) goto bad;
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 229};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_count, __pyx_mstate->__pyx_n_u_part};
+    __pyx_mstate_global->__pyx_codeobj_tab[8] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_hessian_cost, __pyx_mstate->__pyx_kp_b_iso88591_A_D_6_DPXXY_vRuD_d_Zq, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[8])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
-    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_state, __pyx_mstate->__pyx_n_u_dict_2, __pyx_mstate->__pyx_n_u_use_setstate};
-    __pyx_mstate_global->__pyx_codeobj_tab[8] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_WD_A_q_l_vWE_Q_q_t6_S_G7_s_dRYY, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[8])) goto bad;
-  }
-  {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 17};
-    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
-    __pyx_mstate_global->__pyx_codeobj_tab[9] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_QfA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[9])) goto bad;
-  }
-  {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 24, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 235};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 24, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 234};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_sweeps, __pyx_mstate->__pyx_n_u_c, __pyx_mstate->__pyx_n_u_v, __pyx_mstate->__pyx_n_u_slope, __pyx_mstate->__pyx_n_u_curvature, __pyx_mstate->__pyx_n_u_up, __pyx_mstate->__pyx_n_u_down, __pyx_mstate->__pyx_n_u_ridge, __pyx_mstate->__pyx_n_u_centre, __pyx_mstate->__pyx_n_u_active, __pyx_mstate->__pyx_n_u_x, __pyx_mstate->__pyx_n_u_t, __pyx_mstate->__pyx_n_u_inverse, __pyx_mstate->__pyx_n_u_moved, __pyx_mstate->__pyx_n_u_largest, __pyx_mstate->__pyx_n_u_gradient, __pyx_mstate->__pyx_n_u_new_2, __pyx_mstate->__pyx_n_u_change, __pyx_mstate->__pyx_n_u_i, __pyx_mstate->__pyx_n_u_j, __pyx_mstate->__pyx_n_u_count, __pyx_mstate->__pyx_n_u_kept, __pyx_mstate->__pyx_n_u_sweep};
-    __pyx_mstate_global->__pyx_codeobj_tab[10] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_descend, __pyx_mstate->__pyx_kp_b_iso88591_A_Q_Q_7_4q_wat1_q_HA_ha_7_4xq_G1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[10])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[9] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_descend, __pyx_mstate->__pyx_kp_b_iso88591_A_Q_Q_7_4q_wat1_q_HA_ha_7_4xq_G1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[9])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 277};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 276};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_n_threads};
-    __pyx_mstate_global->__pyx_codeobj_tab[11] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_gradient, __pyx_mstate->__pyx_kp_b_iso88591_A_G2T_AT_A_hd_k_4xr_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[11])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[10] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_gradient, __pyx_mstate->__pyx_kp_b_iso88591_A_G2T_AT_A_hd_k_4xr_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[10])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 282};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 281};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
+    __pyx_mstate_global->__pyx_codeobj_tab[11] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_intercept_step, __pyx_mstate->__pyx_kp_b_iso88591_A_r_hb_A, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[11])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 285};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_moved, __pyx_mstate->__pyx_n_u_t};
     __pyx_mstate_global->__pyx_codeobj_tab[12] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_objective, __pyx_mstate->__pyx_kp_b_iso88591_A_Cr_Q_D_2T_G2V2T_5_Zr_PRRVVXXZZ, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[12])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 289};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 292};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_c, __pyx_mstate->__pyx_n_u_moved};
     __pyx_mstate_global->__pyx_codeobj_tab[13] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_move, __pyx_mstate->__pyx_kp_b_iso88591_A_BfA_Cr_Q_IV1_HHAWD_IU_4xr, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[13])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 297};
-    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_selected, __pyx_mstate->__pyx_n_u_q};
-    __pyx_mstate_global->__pyx_codeobj_tab[14] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_hessian, __pyx_mstate->__pyx_kp_b_iso88591_A_D_q_t85_2RvQc_2T, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[14])) goto bad;
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 300};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_selected, __pyx_mstate->__pyx_n_u_gram, __pyx_mstate->__pyx_n_u_q};
+    __pyx_mstate_global->__pyx_codeobj_tab[14] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_hessian, __pyx_mstate->__pyx_kp_b_iso88591_A_t85_D_q_1D_BfAS_D_q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[14])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
@@ -17430,44 +16236,44 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
     __pyx_mstate_global->__pyx_codeobj_tab[16] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_1F, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[16])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 15, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 329};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 335};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_count};
+    __pyx_mstate_global->__pyx_codeobj_tab[17] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_hessian_cost, __pyx_mstate->__pyx_kp_b_iso88591_A_vRvS, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[17])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 15, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 339};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_sweeps, __pyx_mstate->__pyx_n_u_c, __pyx_mstate->__pyx_n_u_gradient, __pyx_mstate->__pyx_n_u_hessian, __pyx_mstate->__pyx_n_u_curvature, __pyx_mstate->__pyx_n_u_up, __pyx_mstate->__pyx_n_u_down, __pyx_mstate->__pyx_n_u_ridge, __pyx_mstate->__pyx_n_u_j, __pyx_mstate->__pyx_n_u_m, __pyx_mstate->__pyx_n_u_largest, __pyx_mstate->__pyx_n_u_new_2, __pyx_mstate->__pyx_n_u_change, __pyx_mstate->__pyx_n_u_sweep};
-    __pyx_mstate_global->__pyx_codeobj_tab[17] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_descend, __pyx_mstate->__pyx_kp_b_iso88591_A_Q_q_A_WAT_wat1_q_HA_ha_7_4xq_C, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[17])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[18] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_descend, __pyx_mstate->__pyx_kp_b_iso88591_A_Q_q_A_WAT_wat1_q_HA_ha_7_4xq_C, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[18])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 355};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 365};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_n_threads};
-    __pyx_mstate_global->__pyx_codeobj_tab[18] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_gradient, __pyx_mstate->__pyx_kp_b_iso88591_t1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[18])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[19] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_gradient, __pyx_mstate->__pyx_kp_b_iso88591_t1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[19])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 359};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 369};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_moved};
-    __pyx_mstate_global->__pyx_codeobj_tab[19] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_objective, __pyx_mstate->__pyx_kp_b_iso88591_A_Cr_Q_t3fCt7_D_2T_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[19])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[20] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_objective, __pyx_mstate->__pyx_kp_b_iso88591_A_Cr_Q_t3fCt7_D_2T_qPTTU, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[20])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 364};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 374};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_c, __pyx_mstate->__pyx_n_u_moved, __pyx_mstate->__pyx_n_u_changed};
-    __pyx_mstate_global->__pyx_codeobj_tab[20] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_move, __pyx_mstate->__pyx_kp_b_iso88591_A_BfA_Cr_Q_L_HF_a_3aq_E_2T, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[20])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[21] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_move, __pyx_mstate->__pyx_kp_b_iso88591_A_BfA_Cr_Q_L_HF_a_3aq_E_2T, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[21])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 373};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 383};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_selected};
-    __pyx_mstate_global->__pyx_codeobj_tab[21] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_hessian, __pyx_mstate->__pyx_kp_b_iso88591_A_t7_2T_A, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[21])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[22] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_fastloss__descent_pyx, __pyx_mstate->__pyx_n_u_hessian, __pyx_mstate->__pyx_kp_b_iso88591_A_t7_2T_A, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[22])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_state, __pyx_mstate->__pyx_n_u_dict_2, __pyx_mstate->__pyx_n_u_use_setstate};
-    __pyx_mstate_global->__pyx_codeobj_tab[22] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_T_Zt_t9D_RVV_bbc_q_l_vWE_Q_q_t3, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[22])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[23] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_T_Zt_t9D_RVV_bbc_q_l_vWE_Q_q_t3, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[23])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 17};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
-    __pyx_mstate_global->__pyx_codeobj_tab[23] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_q_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[23])) goto bad;
-  }
-  {
-    const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 4};
-    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_pyx_type, __pyx_mstate->__pyx_n_u_pyx_checksum, __pyx_mstate->__pyx_n_u_pyx_state, __pyx_mstate->__pyx_n_u_pyx_result};
-    __pyx_mstate_global->__pyx_codeobj_tab[24] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Penalty, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[24])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[24] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_q_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[24])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 4};
@@ -19032,6 +17838,66 @@ static void __Pyx_RejectKeywords(const char* function_name, PyObject *kwds) {
     }
 }
 
+/* PyObjectVectorcallKwds */
+#if CYTHON_VECTORCALL
+CYTHON_UNUSED static int __Pyx_CheckVectorcallKwarg(PyObject *kwnames, Py_ssize_t i) {
+    PyObject *key = __Pyx_PyTuple_GET_ITEM(kwnames, i);
+#if !CYTHON_ASSUME_SAFE_MACROS
+    if (unlikely(!key)) return -1;
+#endif
+    if (unlikely(!PyUnicode_Check(key))) {
+        PyErr_SetString(PyExc_TypeError, "keywords must be strings");
+        return -1;
+    }
+    return 0;
+}
+#else
+CYTHON_UNUSED static PyObject *__Pyx_MakeKwargDict(PyObject **keys, PyObject **values, Py_ssize_t n) {
+    PyObject *out = PyDict_New();
+    if (unlikely(!out)) return NULL;
+    for (Py_ssize_t i=0; i<n; ++i) {
+        if (unlikely(PyDict_SetItem(out, keys[i], values[i]) < 0)) {
+            Py_DECREF(out);
+            return NULL;
+        }
+    }
+    return out;
+}
+CYTHON_UNUSED static int __Pyx_CheckVectorcallKwarg(PyObject **kwnames, Py_ssize_t i) {
+    PyObject *key = kwnames[i];
+    if (unlikely(!PyUnicode_Check(key))) {
+        PyErr_SetString(PyExc_TypeError, "keywords must be strings");
+        return -1;
+    }
+    return 0;
+}
+#endif
+
+/* PyObjectFastCallMethod */
+#if !CYTHON_VECTORCALL
+static PyObject *__Pyx_PyObject_FastCallMethod(PyObject *name, PyObject *const *args, size_t nargsf) {
+    PyObject *result;
+    switch (__Pyx_PyVectorcall_NARGS(nargsf)) {
+        case 1:
+            return PyObject_CallMethodObjArgs(args[0], name, NULL);
+        case 2:
+            return PyObject_CallMethodObjArgs(args[0], name, args[1], NULL);
+        case 3:
+            return PyObject_CallMethodObjArgs(args[0], name, args[1], args[2], NULL);
+        case 4:
+            return PyObject_CallMethodObjArgs(args[0], name, args[1], args[2], args[3], NULL);
+        case 5:
+            return PyObject_CallMethodObjArgs(args[0], name, args[1], args[2], args[3], args[4], NULL);
+    }
+    PyObject *attr = PyObject_GetAttr(args[0], name);
+    if (unlikely(!attr))
+        return NULL;
+    result = __Pyx_PyObject_FastCall(attr, args+1, nargsf - 1);
+    Py_DECREF(attr);
+    return result;
+}
+#endif
+
 /* FormatTypeName (used by RaiseErrorWithObjectType) */
 #if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030d0000
 static __Pyx_TypeName
@@ -19130,41 +17996,6 @@ static PyObject *__Pyx_PyObject_GetItem(PyObject *obj, PyObject *key) {
         return __Pyx_PyObject_GetIndex(obj, key);
     }
     return __Pyx_PyObject_GetItem_Slow(obj, key);
-}
-#endif
-
-/* PyObjectVectorcallKwds */
-#if CYTHON_VECTORCALL
-CYTHON_UNUSED static int __Pyx_CheckVectorcallKwarg(PyObject *kwnames, Py_ssize_t i) {
-    PyObject *key = __Pyx_PyTuple_GET_ITEM(kwnames, i);
-#if !CYTHON_ASSUME_SAFE_MACROS
-    if (unlikely(!key)) return -1;
-#endif
-    if (unlikely(!PyUnicode_Check(key))) {
-        PyErr_SetString(PyExc_TypeError, "keywords must be strings");
-        return -1;
-    }
-    return 0;
-}
-#else
-CYTHON_UNUSED static PyObject *__Pyx_MakeKwargDict(PyObject **keys, PyObject **values, Py_ssize_t n) {
-    PyObject *out = PyDict_New();
-    if (unlikely(!out)) return NULL;
-    for (Py_ssize_t i=0; i<n; ++i) {
-        if (unlikely(PyDict_SetItem(out, keys[i], values[i]) < 0)) {
-            Py_DECREF(out);
-            return NULL;
-        }
-    }
-    return out;
-}
-CYTHON_UNUSED static int __Pyx_CheckVectorcallKwarg(PyObject **kwnames, Py_ssize_t i) {
-    PyObject *key = kwnames[i];
-    if (unlikely(!PyUnicode_Check(key))) {
-        PyErr_SetString(PyExc_TypeError, "keywords must be strings");
-        return -1;
-    }
-    return 0;
 }
 #endif
 
@@ -19276,867 +18107,6 @@ bad:
     return;
 }
 
-/* PyObjectCompare */
-#ifndef __Pyx_DEFINED_PyObject_CompareFloatIntGt
-#define __Pyx_DEFINED_PyObject_CompareFloatIntGt
-static PyObject* __Pyx_PyObject_CompareFloatIntGt(PyObject *op1, PyObject *op2) {
-    double float_op1 = __Pyx_PyFloat_AS_DOUBLE(op1);
-    #if !CYTHON_ASSUME_SAFE_MACROS
-    if (unlikely(float_op1 == -1. && PyErr_Occurred())) return NULL;
-    #endif
-    #if CYTHON_USE_PYLONG_INTERNALS
-    if (__Pyx_PyLong_IsCompact(op2)) {
-        Py_ssize_t iop2 = __Pyx_PyLong_CompactValue(op2);
-        if (float_op1 > ((double)iop2)) goto __pyx_return_true; else goto __pyx_return_false;
-    }
-    if (unlikely(!__Pyx_isfinite(float_op1))) {
-        if (float_op1 > 0.0) goto __pyx_return_true; else goto __pyx_return_false;
-    } else {
-        int sign2 = __Pyx_PyLong_Sign(op2);
-        if (float_op1 >= 0.) {
-            if (sign2 < 0) goto __pyx_return_true;
-            if (float_op1 < (double) (1L << PyLong_SHIFT)) goto __pyx_return_false;
-        } else {
-            if (sign2 > 0) goto __pyx_return_false;
-            if (float_op1 > -(double) (1L << PyLong_SHIFT)) goto __pyx_return_true;
-        }
-    }
-    #else
-    if (unlikely(!__Pyx_isfinite(float_op1))) {
-        if (float_op1 > 0.0) goto __pyx_return_true; else goto __pyx_return_false;
-    } else {
-        int overflow2;
-        long iop2 = PyLong_AsLongAndOverflow(op2, &overflow2);
-        if (likely(!overflow2)) {
-            if ((long long) iop2 >= (1LL << 53)) {
-                overflow2 = 1;
-            } else if ((long long) iop2 <= - (1LL << 53)) {
-                overflow2 = -1;
-            } else {
-                if (float_op1 > ((double) iop2)) goto __pyx_return_true; else goto __pyx_return_false;
-            }
-        }
-        if (overflow2 > 0) {
-            if (float_op1 < ((double) (1LL << 53))) goto __pyx_return_false;
-        } else {
-            if (float_op1 > - ((double) (1LL << 53))) goto __pyx_return_true;
-        }
-    }
-    #endif
-    return PyObject_RichCompare(op1, op2, Py_GT);
-__pyx_return_true:
-    Py_RETURN_TRUE;
-__pyx_return_false:
-    Py_RETURN_FALSE;
-}
-#endif
-#if CYTHON_USE_PYLONG_INTERNALS
-#ifndef __Pyx_DEFINED_PyObject_CompareIntIntBoolGt
-#define __Pyx_DEFINED_PyObject_CompareIntIntBoolGt
-static int __Pyx_PyObject_CompareIntIntBoolGt(PyObject *op1, PyObject *op2) {
-    Py_ssize_t cmp = __Pyx_PyLong_CompareSignAndSize(op1, op2);
-    if (cmp == 0) {
-        Py_ssize_t size = __Pyx_PyLong_DigitCount(op1);
-        if (size > 0) {
-            const digit* digits1 = __Pyx_PyLong_Digits(op1);
-            const digit* digits2 = __Pyx_PyLong_Digits(op2);
-            if (size == 1) {
-                cmp = (Py_ssize_t) digits1[0] - (Py_ssize_t) digits2[0];
-            } else if ((size == 2) && (8 * sizeof(Py_ssize_t) >= 2 * PyLong_SHIFT)) {
-                cmp = (Py_ssize_t) (((((size_t)digits1[1]) << PyLong_SHIFT) | (size_t)digits1[0])) - (Py_ssize_t) (((((size_t)digits2[1]) << PyLong_SHIFT) | (size_t)digits2[0]));
-            } else {
-                for (Py_ssize_t i=size-1; i >= 0 && !cmp; --i) {
-                    cmp = (Py_ssize_t) digits1[i] - (Py_ssize_t) digits2[i];
-                }
-            }
-        }
-        if (cmp == 0) return 0;
-        if (__Pyx_PyLong_IsNeg(op1)) cmp = -cmp;
-    }
-    return (cmp > 0);
-}
-#endif
-#ifndef __Pyx_DEFINED_PyObject_CompareIntIntGt
-#define __Pyx_DEFINED_PyObject_CompareIntIntGt
-static CYTHON_INLINE PyObject* __Pyx_PyObject_CompareIntIntGt(PyObject *op1, PyObject *op2) {
-    int result = __Pyx_PyObject_CompareIntIntBoolGt(op1, op2);
-    if (unlikely(result == -1)) return NULL;
-    return __Pyx_NewRef(result ? Py_True : Py_False);
-}
-#endif
-#else
-#ifndef __Pyx_DEFINED_PyObject_CompareIntIntGt
-#define __Pyx_DEFINED_PyObject_CompareIntIntGt
-static PyObject* __Pyx_PyObject_CompareIntIntGt(PyObject *op1, PyObject *op2) {
-    int overflow1, overflow2;
-    long long iop1 = PyLong_AsLongLongAndOverflow(op1, &overflow1);
-    long long iop2 = PyLong_AsLongLongAndOverflow(op2, &overflow2);
-    if (likely(!(overflow1 | overflow2))) {
-        if (iop1 > iop2) goto __pyx_return_true; else goto __pyx_return_false;
-    } else if (overflow1 != overflow2) {
-        if (overflow1 > overflow2) goto __pyx_return_true; else goto __pyx_return_false;
-    } else {
-        return PyObject_RichCompare(op1, op2, Py_GT);
-    }
-__pyx_return_true:
-    Py_RETURN_TRUE;
-__pyx_return_false:
-    Py_RETURN_FALSE;
-}
-#endif
-#endif
-static CYTHON_INLINE PyObject* __Pyx_PyObject_CompareGt_object_int(PyObject *op1, PyObject *op2, int pyop) {
-    CYTHON_UNUSED_VAR(pyop);
-    if (unlikely(op2 == Py_None)) {
-        goto __pyx_richcmp;
-    }
-    if (op1 == op2) goto __pyx_return_false;
-    if (PyFloat_CheckExact(op1)) {
-        if (likely(op2 != Py_None)) {
-            return __Pyx_PyObject_CompareFloatIntGt(op1, op2);
-        }
-        goto __pyx_richcmp;
-    }
-    if (likely(PyLong_CheckExact(op1))) {
-        if (op1 == op2) goto __pyx_return_false;
-        if (likely(op2 != Py_None)) {
-            return __Pyx_PyObject_CompareIntIntGt(op1, op2);
-        }
-        goto __pyx_richcmp;
-    }
-    if ((0)) goto __pyx_richcmp;
-    if ((0)) goto __pyx_return_true;
-    if ((0)) goto __pyx_return_false;
-__pyx_richcmp:
-    return PyObject_RichCompare(op1, op2, Py_GT);
-__pyx_return_true:
-    Py_RETURN_TRUE;
-__pyx_return_false:
-    Py_RETURN_FALSE;
-}
-
-/* pybytes_as_double (used by pynumber_float) */
-static double __Pyx_SlowPyString_AsDouble(PyObject *obj) {
-    PyObject *float_value = PyFloat_FromString(obj);
-    if (likely(float_value)) {
-        double value = __Pyx_PyFloat_AS_DOUBLE(float_value);
-        Py_DECREF(float_value);
-        return value;
-    }
-    return (double)-1;
-}
-static const char* __Pyx__PyBytes_AsDouble_Copy(const char* start, char* buffer, Py_ssize_t length) {
-    int last_was_punctuation = 1;
-    int parse_error_found = 0;
-    Py_ssize_t i;
-    for (i=0; i < length; i++) {
-        char chr = start[i];
-        int is_punctuation = (chr == '_') | (chr == '.') | (chr == 'e') | (chr == 'E');
-        *buffer = chr;
-        buffer += (chr != '_');
-        parse_error_found |= last_was_punctuation & is_punctuation;
-        last_was_punctuation = is_punctuation;
-    }
-    parse_error_found |= last_was_punctuation;
-    *buffer = '\0';
-    return unlikely(parse_error_found) ? NULL : buffer;
-}
-static double __Pyx__PyBytes_AsDouble_inf_nan(const char* start, Py_ssize_t length) {
-    int matches = 1;
-    char sign = start[0];
-    int is_signed = (sign == '+') | (sign == '-');
-    start += is_signed;
-    length -= is_signed;
-    switch (start[0]) {
-        #ifdef Py_NAN
-        case 'n':
-        case 'N':
-            if (unlikely(length != 3)) goto parse_failure;
-            matches &= (start[1] == 'a' || start[1] == 'A');
-            matches &= (start[2] == 'n' || start[2] == 'N');
-            if (unlikely(!matches)) goto parse_failure;
-            return (sign == '-') ? -Py_NAN : Py_NAN;
-        #endif
-        case 'i':
-        case 'I':
-            if (unlikely(length < 3)) goto parse_failure;
-            matches &= (start[1] == 'n' || start[1] == 'N');
-            matches &= (start[2] == 'f' || start[2] == 'F');
-            if (likely(length == 3 && matches))
-                return (sign == '-') ? -Py_HUGE_VAL : Py_HUGE_VAL;
-            if (unlikely(length != 8)) goto parse_failure;
-            matches &= (start[3] == 'i' || start[3] == 'I');
-            matches &= (start[4] == 'n' || start[4] == 'N');
-            matches &= (start[5] == 'i' || start[5] == 'I');
-            matches &= (start[6] == 't' || start[6] == 'T');
-            matches &= (start[7] == 'y' || start[7] == 'Y');
-            if (unlikely(!matches)) goto parse_failure;
-            return (sign == '-') ? -Py_HUGE_VAL : Py_HUGE_VAL;
-        case '.': case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
-            break;
-        default:
-            goto parse_failure;
-    }
-    return 0.0;
-parse_failure:
-    return -1.0;
-}
-static CYTHON_INLINE int __Pyx__PyBytes_AsDouble_IsSpace(char ch) {
-    return (ch == 0x20) | !((ch < 0x9) | (ch > 0xd));
-}
-CYTHON_UNUSED static double __Pyx__PyBytes_AsDouble(PyObject *obj, const char* start, Py_ssize_t length) {
-    double value;
-    Py_ssize_t i, digits;
-    const char *last = start + length;
-    char *end;
-    int valid_parse;
-    while (__Pyx__PyBytes_AsDouble_IsSpace(*start))
-        start++;
-    while (start < last - 1 && __Pyx__PyBytes_AsDouble_IsSpace(last[-1]))
-        last--;
-    length = last - start;
-    if (unlikely(length <= 0)) goto fallback;
-    value = __Pyx__PyBytes_AsDouble_inf_nan(start, length);
-    if (value != 0.0) {
-        if (unlikely(value == -1.0)) goto fallback;
-        return value;
-    }
-    digits = 0;
-    for (i=0; i < length; digits += start[i++] != '_');
-    if (likely(digits == length)) {
-        value = PyOS_string_to_double(start, &end, NULL);
-        valid_parse = (end == last);
-    } else if (digits < 40) {
-        char number[40];
-        last = __Pyx__PyBytes_AsDouble_Copy(start, number, length);
-        if (unlikely(!last)) goto fallback;
-        value = PyOS_string_to_double(number, &end, NULL);
-        valid_parse = (end == last);
-    } else {
-        char *number = (char*) PyMem_Malloc(((size_t) digits + 1) * sizeof(char));
-        if (unlikely(!number)) goto fallback;
-        last = __Pyx__PyBytes_AsDouble_Copy(start, number, length);
-        if (unlikely(!last)) {
-            PyMem_Free(number);
-            goto fallback;
-        }
-        value = PyOS_string_to_double(number, &end, NULL);
-        valid_parse = (end == last);
-        PyMem_Free(number);
-    }
-    if (likely(valid_parse) || (value == (double)-1 && PyErr_Occurred())) {
-        return value;
-    }
-fallback:
-    return __Pyx_SlowPyString_AsDouble(obj);
-}
-
-/* pynumber_float */
-static CYTHON_INLINE PyObject* __Pyx__PyNumber_Float(PyObject* obj) {
-    double val;
-    if (PyLong_CheckExact(obj)) {
-#if CYTHON_USE_PYLONG_INTERNALS
-        if (likely(__Pyx_PyLong_IsCompact(obj))) {
-            val = (double) __Pyx_PyLong_CompactValue(obj);
-            goto no_error;
-        }
-#endif
-        val = PyLong_AsDouble(obj);
-    } else if (PyUnicode_CheckExact(obj)) {
-        val = __Pyx_PyUnicode_AsDouble(obj);
-    } else if (PyBytes_CheckExact(obj)) {
-        val = __Pyx_PyBytes_AsDouble(obj);
-    } else if (PyByteArray_CheckExact(obj)) {
-        val = __Pyx_PyByteArray_AsDouble(obj);
-    } else {
-        return PyNumber_Float(obj);
-    }
-    if (unlikely(val == -1 && PyErr_Occurred())) {
-        return NULL;
-    }
-#if CYTHON_USE_PYLONG_INTERNALS
-no_error:
-#endif
-    return PyFloat_FromDouble(val);
-}
-
-/* PyObjectCompare */
-#ifndef __Pyx_DEFINED_PyObject_CompareFloatIntLt
-#define __Pyx_DEFINED_PyObject_CompareFloatIntLt
-static PyObject* __Pyx_PyObject_CompareFloatIntLt(PyObject *op1, PyObject *op2) {
-    double float_op1 = __Pyx_PyFloat_AS_DOUBLE(op1);
-    #if !CYTHON_ASSUME_SAFE_MACROS
-    if (unlikely(float_op1 == -1. && PyErr_Occurred())) return NULL;
-    #endif
-    #if CYTHON_USE_PYLONG_INTERNALS
-    if (__Pyx_PyLong_IsCompact(op2)) {
-        Py_ssize_t iop2 = __Pyx_PyLong_CompactValue(op2);
-        if (float_op1 < ((double)iop2)) goto __pyx_return_true; else goto __pyx_return_false;
-    }
-    if (unlikely(!__Pyx_isfinite(float_op1))) {
-        if (float_op1 < 0.0) goto __pyx_return_true; else goto __pyx_return_false;
-    } else {
-        int sign2 = __Pyx_PyLong_Sign(op2);
-        if (float_op1 >= 0.) {
-            if (sign2 < 0) goto __pyx_return_false;
-            if (float_op1 < (double) (1L << PyLong_SHIFT)) goto __pyx_return_true;
-        } else {
-            if (sign2 > 0) goto __pyx_return_true;
-            if (float_op1 > -(double) (1L << PyLong_SHIFT)) goto __pyx_return_false;
-        }
-    }
-    #else
-    if (unlikely(!__Pyx_isfinite(float_op1))) {
-        if (float_op1 < 0.0) goto __pyx_return_true; else goto __pyx_return_false;
-    } else {
-        int overflow2;
-        long iop2 = PyLong_AsLongAndOverflow(op2, &overflow2);
-        if (likely(!overflow2)) {
-            if ((long long) iop2 >= (1LL << 53)) {
-                overflow2 = 1;
-            } else if ((long long) iop2 <= - (1LL << 53)) {
-                overflow2 = -1;
-            } else {
-                if (float_op1 < ((double) iop2)) goto __pyx_return_true; else goto __pyx_return_false;
-            }
-        }
-        if (overflow2 > 0) {
-            if (float_op1 < ((double) (1LL << 53))) goto __pyx_return_true;
-        } else {
-            if (float_op1 > - ((double) (1LL << 53))) goto __pyx_return_false;
-        }
-    }
-    #endif
-    return PyObject_RichCompare(op1, op2, Py_LT);
-__pyx_return_true:
-    Py_RETURN_TRUE;
-__pyx_return_false:
-    Py_RETURN_FALSE;
-}
-#endif
-#if CYTHON_USE_PYLONG_INTERNALS
-#ifndef __Pyx_DEFINED_PyObject_CompareIntIntBoolLt
-#define __Pyx_DEFINED_PyObject_CompareIntIntBoolLt
-static int __Pyx_PyObject_CompareIntIntBoolLt(PyObject *op1, PyObject *op2) {
-    Py_ssize_t cmp = __Pyx_PyLong_CompareSignAndSize(op1, op2);
-    if (cmp == 0) {
-        Py_ssize_t size = __Pyx_PyLong_DigitCount(op1);
-        if (size > 0) {
-            const digit* digits1 = __Pyx_PyLong_Digits(op1);
-            const digit* digits2 = __Pyx_PyLong_Digits(op2);
-            if (size == 1) {
-                cmp = (Py_ssize_t) digits1[0] - (Py_ssize_t) digits2[0];
-            } else if ((size == 2) && (8 * sizeof(Py_ssize_t) >= 2 * PyLong_SHIFT)) {
-                cmp = (Py_ssize_t) (((((size_t)digits1[1]) << PyLong_SHIFT) | (size_t)digits1[0])) - (Py_ssize_t) (((((size_t)digits2[1]) << PyLong_SHIFT) | (size_t)digits2[0]));
-            } else {
-                for (Py_ssize_t i=size-1; i >= 0 && !cmp; --i) {
-                    cmp = (Py_ssize_t) digits1[i] - (Py_ssize_t) digits2[i];
-                }
-            }
-        }
-        if (cmp == 0) return 0;
-        if (__Pyx_PyLong_IsNeg(op1)) cmp = -cmp;
-    }
-    return (cmp < 0);
-}
-#endif
-#ifndef __Pyx_DEFINED_PyObject_CompareIntIntLt
-#define __Pyx_DEFINED_PyObject_CompareIntIntLt
-static CYTHON_INLINE PyObject* __Pyx_PyObject_CompareIntIntLt(PyObject *op1, PyObject *op2) {
-    int result = __Pyx_PyObject_CompareIntIntBoolLt(op1, op2);
-    if (unlikely(result == -1)) return NULL;
-    return __Pyx_NewRef(result ? Py_True : Py_False);
-}
-#endif
-#else
-#ifndef __Pyx_DEFINED_PyObject_CompareIntIntLt
-#define __Pyx_DEFINED_PyObject_CompareIntIntLt
-static PyObject* __Pyx_PyObject_CompareIntIntLt(PyObject *op1, PyObject *op2) {
-    int overflow1, overflow2;
-    long long iop1 = PyLong_AsLongLongAndOverflow(op1, &overflow1);
-    long long iop2 = PyLong_AsLongLongAndOverflow(op2, &overflow2);
-    if (likely(!(overflow1 | overflow2))) {
-        if (iop1 < iop2) goto __pyx_return_true; else goto __pyx_return_false;
-    } else if (overflow1 != overflow2) {
-        if (overflow1 < overflow2) goto __pyx_return_true; else goto __pyx_return_false;
-    } else {
-        return PyObject_RichCompare(op1, op2, Py_LT);
-    }
-__pyx_return_true:
-    Py_RETURN_TRUE;
-__pyx_return_false:
-    Py_RETURN_FALSE;
-}
-#endif
-#endif
-static CYTHON_INLINE PyObject* __Pyx_PyObject_CompareLt_object_int(PyObject *op1, PyObject *op2, int pyop) {
-    CYTHON_UNUSED_VAR(pyop);
-    if (unlikely(op2 == Py_None)) {
-        goto __pyx_richcmp;
-    }
-    if (op1 == op2) goto __pyx_return_false;
-    if (PyFloat_CheckExact(op1)) {
-        if (likely(op2 != Py_None)) {
-            return __Pyx_PyObject_CompareFloatIntLt(op1, op2);
-        }
-        goto __pyx_richcmp;
-    }
-    if (likely(PyLong_CheckExact(op1))) {
-        if (op1 == op2) goto __pyx_return_false;
-        if (likely(op2 != Py_None)) {
-            return __Pyx_PyObject_CompareIntIntLt(op1, op2);
-        }
-        goto __pyx_richcmp;
-    }
-    if ((0)) goto __pyx_richcmp;
-    if ((0)) goto __pyx_return_true;
-    if ((0)) goto __pyx_return_false;
-__pyx_richcmp:
-    return PyObject_RichCompare(op1, op2, Py_LT);
-__pyx_return_true:
-    Py_RETURN_TRUE;
-__pyx_return_false:
-    Py_RETURN_FALSE;
-}
-
-/* RaiseErrorWithObjectTypes (used by PyNumberBinop) */
-static void __Pyx_RaiseErrorWithTypes1(PyObject* exc_type, const char *message, const char *arg, PyTypeObject *type_obj1, PyTypeObject *type_obj2) {
-    __Pyx_TypeName type_name1 = __Pyx_PyType_GetFullyQualifiedName(type_obj1);
-    #if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030d0000
-    if (unlikely(!type_name1)) return;
-    #endif
-    __Pyx_TypeName type_name2 = __Pyx_PyType_GetFullyQualifiedName(type_obj2);
-    #if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030d0000
-    if (unlikely(!type_name2)) goto type2_failed;
-    #endif
-    PyErr_Format(exc_type, message, arg, type_name1, type_name2);
-    __Pyx_DECREF_TypeName(type_name2);
-#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030d0000
-type2_failed:
-#endif
-    __Pyx_DECREF_TypeName(type_name1);
-}
-
-/* PyNumberBinop */
-#if !(CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API)
-#if CYTHON_USE_TYPE_SLOTS || __PYX_LIMITED_VERSION_HEX >= 0x030A0000
-#ifndef __Pyx_DEFINED_BinopTypeError
-#define __Pyx_DEFINED_BinopTypeError
-static void __Pyx_BinopTypeError(PyObject *op1, PyObject *op2, const char* op, int inplace) {
-    char opname[4] = {op[0], op[1], 0, 0};
-    if (inplace) {
-        opname[op[1] ? 2 : 1] = '=';
-    }
-    __Pyx_RaiseErrorWithObjectTypes1(
-        PyExc_TypeError,
-        "unsupported operand type(s) for %.3s: '" __Pyx_FMT_TYPENAME "' and '" __Pyx_FMT_TYPENAME "'",
-        opname, op1, op2);
-}
-#endif
-#endif
-#ifndef __Pyx_DEFINED_PyNumber_Multiply_xfloat_object
-#define __Pyx_DEFINED_PyNumber_Multiply_xfloat_object
-static PyObject* __Pyx_PyNumber_Multiply_xfloat_object(PyObject *op1, PyObject *op2, int inplace) {
-    if (PyLong_CheckExact(op2)) {
-        double int_op2;
-        #if CYTHON_USE_PYLONG_INTERNALS
-        if (__Pyx_PyLong_IsCompact(op2)) {
-            Py_ssize_t compact_op2 = __Pyx_PyLong_CompactValue(op2);
-            int_op2 = (double) compact_op2;
-        } else
-        #endif
-        {
-            int_op2 = PyLong_AsDouble(op2);
-            if (unlikely((int_op2 == -1.) && PyErr_Occurred())) return NULL;
-        }
-        double float_op1 = __Pyx_PyFloat_AS_DOUBLE(op1);
-        #if !CYTHON_ASSUME_SAFE_MACROS
-        if (unlikely((float_op1 == -1.) && PyErr_Occurred())) return NULL;
-        #endif
-        if (float_op1 == 0.) return __Pyx_NewRef(op1);
-        return PyFloat_FromDouble(float_op1 * int_op2);
-    }
-    if (PyLong_Check(op2)) {
-        binaryfunc slot_func = __Pyx_PyType_GetSubSlot(&PyFloat_Type, tp_as_number, nb_multiply, binaryfunc);
-        if (likely(slot_func)) {
-            return slot_func(op1, op2);
-        }
-    }
-    #if CYTHON_USE_TYPE_SLOTS || __PYX_LIMITED_VERSION_HEX >= 0x030A0000
-    {
-        PyTypeObject *type_op2 = Py_TYPE(op2);
-        binaryfunc slot_func = __Pyx_PyType_GetSubSlot(type_op2, tp_as_number, nb_multiply, binaryfunc);
-        if (likely(slot_func)) {
-            PyObject *result = slot_func(op1, op2);
-            if (likely(result != Py_NotImplemented)) {
-                return result;
-            }
-            Py_DECREF(result);
-        }
-        __Pyx_BinopTypeError(op1, op2, "*", inplace);
-        return NULL;
-    }
-    #else
-    return (inplace) ? PyNumber_InPlaceMultiply(op1, op2) : PyNumber_Multiply(op1, op2);
-    #endif
-}
-#endif
-#ifndef __Pyx_DEFINED_PyNumber_Multiply_xint_object
-#define __Pyx_DEFINED_PyNumber_Multiply_xint_object
-static PyObject* __Pyx_PyNumber_Multiply_xint_object(PyObject *op1, PyObject *op2, int inplace) {
-    if (PyFloat_CheckExact(op2)) {
-        double int_op1;
-        #if CYTHON_USE_PYLONG_INTERNALS
-        if (__Pyx_PyLong_IsCompact(op1)) {
-            Py_ssize_t compact_op1 = __Pyx_PyLong_CompactValue(op1);
-            int_op1 = (double) compact_op1;
-        } else
-        #endif
-        {
-            int_op1 = PyLong_AsDouble(op1);
-            if (unlikely((int_op1 == -1.) && PyErr_Occurred())) return NULL;
-        }
-        double float_op2 = __Pyx_PyFloat_AS_DOUBLE(op2);
-        #if !CYTHON_ASSUME_SAFE_MACROS
-        if (unlikely((float_op2 == -1.) && PyErr_Occurred())) return NULL;
-        #endif
-        return PyFloat_FromDouble(int_op1 * float_op2);
-    }
-    #if CYTHON_USE_TYPE_SLOTS || __PYX_LIMITED_VERSION_HEX >= 0x030A0000
-    {
-        PyTypeObject *type_op2 = Py_TYPE(op2);
-        binaryfunc slot_func = __Pyx_PyType_GetSubSlot(type_op2, tp_as_number, nb_multiply, binaryfunc);
-        if (likely(slot_func)) {
-            PyObject *result = slot_func(op1, op2);
-            if (likely(result != Py_NotImplemented)) {
-                return result;
-            }
-            Py_DECREF(result);
-        }
-        ssizeargfunc repeat_func = __Pyx_PyType_GetSubSlot(type_op2, tp_as_sequence, sq_repeat, ssizeargfunc);
-        if (likely(repeat_func)) {
-            Py_ssize_t count;
-            #if CYTHON_USE_PYLONG_INTERNALS
-            if (__Pyx_PyLong_IsCompact(op1)) {
-                count = __Pyx_PyLong_CompactValue(op1);
-            } else
-            #endif
-            {
-                count = PyLong_AsSsize_t(op1);
-                if (unlikely((count == -1) && PyErr_Occurred())) return NULL;
-            }
-            return repeat_func(op2, count);
-        }
-        __Pyx_BinopTypeError(op1, op2, "*", inplace);
-        return NULL;
-    }
-    #else
-    return (inplace) ? PyNumber_InPlaceMultiply(op1, op2) : PyNumber_Multiply(op1, op2);
-    #endif
-}
-#endif
-static CYTHON_INLINE PyObject* __Pyx__PyNumber_Multiply_object_object(PyObject *op1, PyObject *op2, int inplace) {
-    if (PyFloat_CheckExact(op1)) {
-        if (PyFloat_CheckExact(op2)) {
-            double float_op2 = __Pyx_PyFloat_AS_DOUBLE(op2);
-            #if !CYTHON_ASSUME_SAFE_MACROS
-            if (unlikely((float_op2 == -1.) && PyErr_Occurred())) return NULL;
-            #endif
-            double float_op1 = __Pyx_PyFloat_AS_DOUBLE(op1);
-            #if !CYTHON_ASSUME_SAFE_MACROS
-            if (unlikely((float_op1 == -1.) && PyErr_Occurred())) return NULL;
-            #endif
-            return PyFloat_FromDouble(float_op1 * float_op2);
-        }
-        return __Pyx_PyNumber_Multiply_xfloat_object(op1, op2, inplace);
-    }
-    if (PyLong_CheckExact(op1)) {
-        if (PyLong_CheckExact(op2)) {
-            #if CYTHON_USE_PYLONG_INTERNALS
-            if (__Pyx_PyLong_IsCompact(op1)) {
-                long long int_op1 = (long long) __Pyx_PyLong_CompactValue(op1);
-                if (int_op1 == 0) return __Pyx_NewRef(op1);
-                if (__Pyx_PyLong_IsCompact(op2)) {
-                    long long int_op2 = (long long) __Pyx_PyLong_CompactValue(op2);
-                    if (int_op2 == 0) return __Pyx_NewRef(op2);
-                    return PyLong_FromLongLong(int_op1 * int_op2);
-                }
-            }
-            else if (__Pyx_PyLong_IsZero(op2)) return __Pyx_NewRef(op2);
-            #endif
-            binaryfunc slot_func = __Pyx_PyType_GetSubSlot(&PyLong_Type, tp_as_number, nb_multiply, binaryfunc);
-            if (likely(slot_func)) {
-                return slot_func(op1, op2);
-            }
-        }
-        return __Pyx_PyNumber_Multiply_xint_object(op1, op2, inplace);
-    }
-    return (inplace) ? PyNumber_InPlaceMultiply(op1, op2) : PyNumber_Multiply(op1, op2);
-}
-#endif
-
-/* PyNumberBinop */
-#if !(CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API)
-#if CYTHON_USE_TYPE_SLOTS || __PYX_LIMITED_VERSION_HEX >= 0x030A0000
-#ifndef __Pyx_DEFINED_BinopTypeError
-#define __Pyx_DEFINED_BinopTypeError
-static void __Pyx_BinopTypeError(PyObject *op1, PyObject *op2, const char* op, int inplace) {
-    char opname[4] = {op[0], op[1], 0, 0};
-    if (inplace) {
-        opname[op[1] ? 2 : 1] = '=';
-    }
-    __Pyx_RaiseErrorWithObjectTypes1(
-        PyExc_TypeError,
-        "unsupported operand type(s) for %.3s: '" __Pyx_FMT_TYPENAME "' and '" __Pyx_FMT_TYPENAME "'",
-        opname, op1, op2);
-}
-#endif
-#endif
-#ifndef __Pyx_DEFINED_PyNumber_Add_xfloat_object
-#define __Pyx_DEFINED_PyNumber_Add_xfloat_object
-static PyObject* __Pyx_PyNumber_Add_xfloat_object(PyObject *op1, PyObject *op2, int inplace) {
-    if (PyLong_CheckExact(op2)) {
-        double int_op2;
-        #if CYTHON_USE_PYLONG_INTERNALS
-        if (__Pyx_PyLong_IsCompact(op2)) {
-            Py_ssize_t compact_op2 = __Pyx_PyLong_CompactValue(op2);
-            if (compact_op2 == 0) return __Pyx_NewRef(op1);
-            int_op2 = (double) compact_op2;
-        } else
-        #endif
-        {
-            int_op2 = PyLong_AsDouble(op2);
-            if (unlikely((int_op2 == -1.) && PyErr_Occurred())) return NULL;
-            #if !CYTHON_USE_PYLONG_INTERNALS
-            if (int_op2 == 0.) return __Pyx_NewRef(op1);
-            #endif
-        }
-        double float_op1 = __Pyx_PyFloat_AS_DOUBLE(op1);
-        #if !CYTHON_ASSUME_SAFE_MACROS
-        if (unlikely((float_op1 == -1.) && PyErr_Occurred())) return NULL;
-        #endif
-        return PyFloat_FromDouble(float_op1 + int_op2);
-    }
-    if (PyLong_Check(op2)) {
-        binaryfunc slot_func = __Pyx_PyType_GetSubSlot(&PyFloat_Type, tp_as_number, nb_add, binaryfunc);
-        if (likely(slot_func)) {
-            return slot_func(op1, op2);
-        }
-    }
-    #if CYTHON_USE_TYPE_SLOTS || __PYX_LIMITED_VERSION_HEX >= 0x030A0000
-    {
-        PyTypeObject *type_op2 = Py_TYPE(op2);
-        binaryfunc slot_func = __Pyx_PyType_GetSubSlot(type_op2, tp_as_number, nb_add, binaryfunc);
-        if (likely(slot_func)) {
-            PyObject *result = slot_func(op1, op2);
-            if (likely(result != Py_NotImplemented)) {
-                return result;
-            }
-            Py_DECREF(result);
-        }
-        __Pyx_BinopTypeError(op1, op2, "+", inplace);
-        return NULL;
-    }
-    #else
-    return (inplace) ? PyNumber_InPlaceAdd(op1, op2) : PyNumber_Add(op1, op2);
-    #endif
-}
-#endif
-#ifndef __Pyx_DEFINED_PyNumber_Add_xint_object
-#define __Pyx_DEFINED_PyNumber_Add_xint_object
-static PyObject* __Pyx_PyNumber_Add_xint_object(PyObject *op1, PyObject *op2, int inplace) {
-    if (PyFloat_CheckExact(op2)) {
-        double int_op1;
-        #if CYTHON_USE_PYLONG_INTERNALS
-        if (__Pyx_PyLong_IsCompact(op1)) {
-            Py_ssize_t compact_op1 = __Pyx_PyLong_CompactValue(op1);
-            if (compact_op1 == 0) return __Pyx_NewRef(op2);
-            int_op1 = (double) compact_op1;
-        } else
-        #endif
-        {
-            int_op1 = PyLong_AsDouble(op1);
-            if (unlikely((int_op1 == -1.) && PyErr_Occurred())) return NULL;
-            #if !CYTHON_USE_PYLONG_INTERNALS
-            if (int_op1 == 0.) return __Pyx_NewRef(op2);
-            #endif
-        }
-        double float_op2 = __Pyx_PyFloat_AS_DOUBLE(op2);
-        #if !CYTHON_ASSUME_SAFE_MACROS
-        if (unlikely((float_op2 == -1.) && PyErr_Occurred())) return NULL;
-        #endif
-        return PyFloat_FromDouble(int_op1 + float_op2);
-    }
-    #if CYTHON_USE_TYPE_SLOTS || __PYX_LIMITED_VERSION_HEX >= 0x030A0000
-    {
-        PyTypeObject *type_op2 = Py_TYPE(op2);
-        binaryfunc slot_func = __Pyx_PyType_GetSubSlot(type_op2, tp_as_number, nb_add, binaryfunc);
-        if (likely(slot_func)) {
-            PyObject *result = slot_func(op1, op2);
-            if (likely(result != Py_NotImplemented)) {
-                return result;
-            }
-            Py_DECREF(result);
-        }
-        __Pyx_BinopTypeError(op1, op2, "+", inplace);
-        return NULL;
-    }
-    #else
-    return (inplace) ? PyNumber_InPlaceAdd(op1, op2) : PyNumber_Add(op1, op2);
-    #endif
-}
-#endif
-static CYTHON_INLINE PyObject* __Pyx__PyNumber_Add_object_object(PyObject *op1, PyObject *op2, int inplace) {
-    if (PyFloat_CheckExact(op1)) {
-        if (PyFloat_CheckExact(op2)) {
-            double float_op2 = __Pyx_PyFloat_AS_DOUBLE(op2);
-            #if !CYTHON_ASSUME_SAFE_MACROS
-            if (unlikely((float_op2 == -1.) && PyErr_Occurred())) return NULL;
-            #endif
-            double float_op1 = __Pyx_PyFloat_AS_DOUBLE(op1);
-            #if !CYTHON_ASSUME_SAFE_MACROS
-            if (unlikely((float_op1 == -1.) && PyErr_Occurred())) return NULL;
-            #endif
-            return PyFloat_FromDouble(float_op1 + float_op2);
-        }
-        return __Pyx_PyNumber_Add_xfloat_object(op1, op2, inplace);
-    }
-    if (PyLong_CheckExact(op1)) {
-        if (PyLong_CheckExact(op2)) {
-            #if CYTHON_USE_PYLONG_INTERNALS
-            if (__Pyx_PyLong_IsCompact(op1)) {
-                Py_ssize_t int_op1 = __Pyx_PyLong_CompactValue(op1);
-                if (int_op1 == 0) return __Pyx_NewRef(op2);
-                if (__Pyx_PyLong_IsCompact(op2)) {
-                    Py_ssize_t int_op2 = __Pyx_PyLong_CompactValue(op2);
-                    if (int_op2 == 0) return __Pyx_NewRef(op1);
-                    return PyLong_FromSsize_t(int_op1 + int_op2);
-                }
-            }
-            else if (__Pyx_PyLong_IsZero(op2)) return __Pyx_NewRef(op1);
-            #endif
-            binaryfunc slot_func = __Pyx_PyType_GetSubSlot(&PyLong_Type, tp_as_number, nb_add, binaryfunc);
-            if (likely(slot_func)) {
-                return slot_func(op1, op2);
-            }
-        }
-        return __Pyx_PyNumber_Add_xint_object(op1, op2, inplace);
-    }
-    return (inplace) ? PyNumber_InPlaceAdd(op1, op2) : PyNumber_Add(op1, op2);
-}
-#endif
-
-/* pybuiltin_invalid (used by pyfloat_simplify) */
-static void __Pyx_PyBuiltin_Invalid(PyObject *obj, const char *builtin_type_name, const char *argname) {
-    __Pyx_TypeName obj_type_name = __Pyx_PyType_GetFullyQualifiedName(Py_TYPE(obj));
-    #if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030d0000
-    if (unlikely(!obj_type_name)) return;
-    #endif
-    if (argname) {
-        PyErr_Format(PyExc_TypeError,
-            "Argument '%.200s' has incorrect type (expected %.5s, got " __Pyx_FMT_TYPENAME ")",
-            argname, builtin_type_name, obj_type_name
-        );
-    } else {
-        PyErr_Format(PyExc_TypeError,
-            "Expected %.5s, got " __Pyx_FMT_TYPENAME,
-            builtin_type_name, obj_type_name
-        );
-    }
-    __Pyx_DECREF_TypeName(obj_type_name);
-}
-
-/* pyfloat_simplify */
-static int __Pyx__PyFloat_FromNumber(PyObject **number_var, const char *argname);
-static CYTHON_INLINE int __Pyx_PyFloat_FromNumber(PyObject **number_var, const char *argname, int accept_none) {
-    PyObject *number = *number_var;
-    if (likely((accept_none && number == Py_None) || PyFloat_CheckExact(number))) {
-        return 0;
-    }
-    return __Pyx__PyFloat_FromNumber(number_var, argname);
-}
-static int __Pyx__PyFloat_FromNumber(PyObject **number_var, const char *argname) {
-    PyObject *number = *number_var;
-    PyObject *float_object;
-    if (likely(PyLong_CheckExact(number))) {
-        double val;
-#if CYTHON_USE_PYLONG_INTERNALS
-        if (likely(__Pyx_PyLong_IsCompact(number))) {
-            val = (double) __Pyx_PyLong_CompactValue(number);
-        } else
-#endif
-        {
-            val = PyLong_AsDouble(number);
-            if (unlikely(val == -1.0 && PyErr_Occurred())) goto bad;
-        }
-        float_object = PyFloat_FromDouble(val);
-    }
-    else if (PyNumber_Check(number)) {
-        float_object = PyNumber_Float(number);
-    } else {
-        __Pyx_PyBuiltin_Invalid(number, "float", argname);
-        goto bad;
-    }
-    if (unlikely(!float_object)) goto bad;
-    *number_var = float_object;
-    Py_DECREF(number);
-    return 0;
-bad:
-    *number_var = NULL;
-    Py_DECREF(number);
-    return -1;
-}
-
-/* GetAttr3 */
-#if __PYX_LIMITED_VERSION_HEX < 0x030d0000
-static PyObject *__Pyx_GetAttr3Default(PyObject *d) {
-    __Pyx_PyThreadState_declare
-    __Pyx_PyThreadState_assign
-    if (unlikely(!__Pyx_PyErr_ExceptionMatches(PyExc_AttributeError)))
-        return NULL;
-    __Pyx_PyErr_Clear();
-    Py_INCREF(d);
-    return d;
-}
-#endif
-static CYTHON_INLINE PyObject *__Pyx_GetAttr3(PyObject *o, PyObject *n, PyObject *d) {
-    PyObject *r;
-#if __PYX_LIMITED_VERSION_HEX >= 0x030d0000
-    int res = PyObject_GetOptionalAttr(o, n, &r);
-    return (res != 0) ? r : __Pyx_NewRef(d);
-#else
-  #if CYTHON_USE_TYPE_SLOTS
-    if (likely(PyUnicode_Check(n))) {
-        r = __Pyx_PyObject_GetAttrStrNoError(o, n);
-        if (unlikely(!r) && likely(!PyErr_Occurred())) {
-            r = __Pyx_NewRef(d);
-        }
-        return r;
-    }
-  #endif
-    r = PyObject_GetAttr(o, n);
-    return (likely(r)) ? r : __Pyx_GetAttr3Default(d);
-#endif
-}
-
-/* RaiseErrorWithObjectType1 (used by RaiseUnexpectedTypeError) */
-static void __Pyx_RaiseErrorWithType1(PyObject* exc_type, const char* message, const char *arg, PyTypeObject *type_obj) {
-    __Pyx_TypeName type_name = __Pyx_PyType_GetFullyQualifiedName(type_obj);
-    #if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030d0000
-    if (unlikely(!type_name)) return;
-    #endif
-    PyErr_Format(exc_type, message, arg, type_name);
-    __Pyx_DECREF_TypeName(type_name);
-}
-
-/* RaiseUnexpectedTypeError */
-static int __Pyx_RaiseUnexpectedTypeError(const char *expected, PyObject *obj) {
-    __Pyx_RaiseTypeErrorWithObjectType1(
-        "Expected %.42s, got " __Pyx_FMT_TYPENAME,
-        expected, obj);
-    return 0;
-}
-
 /* ArgTypeTestError (used by ArgTypeTest) */
 static void __Pyx_ArgTypeError(PyObject *obj, PyTypeObject *type, const char *name, int exact)
 {
@@ -20200,31 +18170,6 @@ static CYTHON_INLINE int __Pyx_ArgTypeTest(PyObject *obj, PyTypeObject *type, in
     return 0;
 }
 
-/* PyObjectFastCallMethod */
-#if !CYTHON_VECTORCALL
-static PyObject *__Pyx_PyObject_FastCallMethod(PyObject *name, PyObject *const *args, size_t nargsf) {
-    PyObject *result;
-    switch (__Pyx_PyVectorcall_NARGS(nargsf)) {
-        case 1:
-            return PyObject_CallMethodObjArgs(args[0], name, NULL);
-        case 2:
-            return PyObject_CallMethodObjArgs(args[0], name, args[1], NULL);
-        case 3:
-            return PyObject_CallMethodObjArgs(args[0], name, args[1], args[2], NULL);
-        case 4:
-            return PyObject_CallMethodObjArgs(args[0], name, args[1], args[2], args[3], NULL);
-        case 5:
-            return PyObject_CallMethodObjArgs(args[0], name, args[1], args[2], args[3], args[4], NULL);
-    }
-    PyObject *attr = PyObject_GetAttr(args[0], name);
-    if (unlikely(!attr))
-        return NULL;
-    result = __Pyx_PyObject_FastCall(attr, args+1, nargsf - 1);
-    Py_DECREF(attr);
-    return result;
-}
-#endif
-
 /* RaiseTooManyValuesToUnpack */
 static CYTHON_INLINE void __Pyx_RaiseTooManyValuesError(Py_ssize_t expected) {
     PyErr_Format(PyExc_ValueError,
@@ -20261,6 +18206,24 @@ static int __Pyx_IternextUnpackEndCheck(PyObject *retval, Py_ssize_t expected) {
         return -1;
     }
     return __Pyx_IterFinish();
+}
+
+/* RaiseErrorWithObjectTypes (used by PyNumberBinop) */
+static void __Pyx_RaiseErrorWithTypes1(PyObject* exc_type, const char *message, const char *arg, PyTypeObject *type_obj1, PyTypeObject *type_obj2) {
+    __Pyx_TypeName type_name1 = __Pyx_PyType_GetFullyQualifiedName(type_obj1);
+    #if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030d0000
+    if (unlikely(!type_name1)) return;
+    #endif
+    __Pyx_TypeName type_name2 = __Pyx_PyType_GetFullyQualifiedName(type_obj2);
+    #if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030d0000
+    if (unlikely(!type_name2)) goto type2_failed;
+    #endif
+    PyErr_Format(exc_type, message, arg, type_name1, type_name2);
+    __Pyx_DECREF_TypeName(type_name2);
+#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030d0000
+type2_failed:
+#endif
+    __Pyx_DECREF_TypeName(type_name1);
 }
 
 /* PyNumberBinop */
@@ -20509,6 +18472,157 @@ static void __Pyx_BinopTypeError(PyObject *op1, PyObject *op2, const char* op, i
 }
 #endif
 #endif
+#ifndef __Pyx_DEFINED_PyNumber_Add_xfloat_object
+#define __Pyx_DEFINED_PyNumber_Add_xfloat_object
+static PyObject* __Pyx_PyNumber_Add_xfloat_object(PyObject *op1, PyObject *op2, int inplace) {
+    if (PyLong_CheckExact(op2)) {
+        double int_op2;
+        #if CYTHON_USE_PYLONG_INTERNALS
+        if (__Pyx_PyLong_IsCompact(op2)) {
+            Py_ssize_t compact_op2 = __Pyx_PyLong_CompactValue(op2);
+            if (compact_op2 == 0) return __Pyx_NewRef(op1);
+            int_op2 = (double) compact_op2;
+        } else
+        #endif
+        {
+            int_op2 = PyLong_AsDouble(op2);
+            if (unlikely((int_op2 == -1.) && PyErr_Occurred())) return NULL;
+            #if !CYTHON_USE_PYLONG_INTERNALS
+            if (int_op2 == 0.) return __Pyx_NewRef(op1);
+            #endif
+        }
+        double float_op1 = __Pyx_PyFloat_AS_DOUBLE(op1);
+        #if !CYTHON_ASSUME_SAFE_MACROS
+        if (unlikely((float_op1 == -1.) && PyErr_Occurred())) return NULL;
+        #endif
+        return PyFloat_FromDouble(float_op1 + int_op2);
+    }
+    if (PyLong_Check(op2)) {
+        binaryfunc slot_func = __Pyx_PyType_GetSubSlot(&PyFloat_Type, tp_as_number, nb_add, binaryfunc);
+        if (likely(slot_func)) {
+            return slot_func(op1, op2);
+        }
+    }
+    #if CYTHON_USE_TYPE_SLOTS || __PYX_LIMITED_VERSION_HEX >= 0x030A0000
+    {
+        PyTypeObject *type_op2 = Py_TYPE(op2);
+        binaryfunc slot_func = __Pyx_PyType_GetSubSlot(type_op2, tp_as_number, nb_add, binaryfunc);
+        if (likely(slot_func)) {
+            PyObject *result = slot_func(op1, op2);
+            if (likely(result != Py_NotImplemented)) {
+                return result;
+            }
+            Py_DECREF(result);
+        }
+        __Pyx_BinopTypeError(op1, op2, "+", inplace);
+        return NULL;
+    }
+    #else
+    return (inplace) ? PyNumber_InPlaceAdd(op1, op2) : PyNumber_Add(op1, op2);
+    #endif
+}
+#endif
+#ifndef __Pyx_DEFINED_PyNumber_Add_xint_object
+#define __Pyx_DEFINED_PyNumber_Add_xint_object
+static PyObject* __Pyx_PyNumber_Add_xint_object(PyObject *op1, PyObject *op2, int inplace) {
+    if (PyFloat_CheckExact(op2)) {
+        double int_op1;
+        #if CYTHON_USE_PYLONG_INTERNALS
+        if (__Pyx_PyLong_IsCompact(op1)) {
+            Py_ssize_t compact_op1 = __Pyx_PyLong_CompactValue(op1);
+            if (compact_op1 == 0) return __Pyx_NewRef(op2);
+            int_op1 = (double) compact_op1;
+        } else
+        #endif
+        {
+            int_op1 = PyLong_AsDouble(op1);
+            if (unlikely((int_op1 == -1.) && PyErr_Occurred())) return NULL;
+            #if !CYTHON_USE_PYLONG_INTERNALS
+            if (int_op1 == 0.) return __Pyx_NewRef(op2);
+            #endif
+        }
+        double float_op2 = __Pyx_PyFloat_AS_DOUBLE(op2);
+        #if !CYTHON_ASSUME_SAFE_MACROS
+        if (unlikely((float_op2 == -1.) && PyErr_Occurred())) return NULL;
+        #endif
+        return PyFloat_FromDouble(int_op1 + float_op2);
+    }
+    #if CYTHON_USE_TYPE_SLOTS || __PYX_LIMITED_VERSION_HEX >= 0x030A0000
+    {
+        PyTypeObject *type_op2 = Py_TYPE(op2);
+        binaryfunc slot_func = __Pyx_PyType_GetSubSlot(type_op2, tp_as_number, nb_add, binaryfunc);
+        if (likely(slot_func)) {
+            PyObject *result = slot_func(op1, op2);
+            if (likely(result != Py_NotImplemented)) {
+                return result;
+            }
+            Py_DECREF(result);
+        }
+        __Pyx_BinopTypeError(op1, op2, "+", inplace);
+        return NULL;
+    }
+    #else
+    return (inplace) ? PyNumber_InPlaceAdd(op1, op2) : PyNumber_Add(op1, op2);
+    #endif
+}
+#endif
+static CYTHON_INLINE PyObject* __Pyx__PyNumber_Add_object_object(PyObject *op1, PyObject *op2, int inplace) {
+    if (PyFloat_CheckExact(op1)) {
+        if (PyFloat_CheckExact(op2)) {
+            double float_op2 = __Pyx_PyFloat_AS_DOUBLE(op2);
+            #if !CYTHON_ASSUME_SAFE_MACROS
+            if (unlikely((float_op2 == -1.) && PyErr_Occurred())) return NULL;
+            #endif
+            double float_op1 = __Pyx_PyFloat_AS_DOUBLE(op1);
+            #if !CYTHON_ASSUME_SAFE_MACROS
+            if (unlikely((float_op1 == -1.) && PyErr_Occurred())) return NULL;
+            #endif
+            return PyFloat_FromDouble(float_op1 + float_op2);
+        }
+        return __Pyx_PyNumber_Add_xfloat_object(op1, op2, inplace);
+    }
+    if (PyLong_CheckExact(op1)) {
+        if (PyLong_CheckExact(op2)) {
+            #if CYTHON_USE_PYLONG_INTERNALS
+            if (__Pyx_PyLong_IsCompact(op1)) {
+                Py_ssize_t int_op1 = __Pyx_PyLong_CompactValue(op1);
+                if (int_op1 == 0) return __Pyx_NewRef(op2);
+                if (__Pyx_PyLong_IsCompact(op2)) {
+                    Py_ssize_t int_op2 = __Pyx_PyLong_CompactValue(op2);
+                    if (int_op2 == 0) return __Pyx_NewRef(op1);
+                    return PyLong_FromSsize_t(int_op1 + int_op2);
+                }
+            }
+            else if (__Pyx_PyLong_IsZero(op2)) return __Pyx_NewRef(op1);
+            #endif
+            binaryfunc slot_func = __Pyx_PyType_GetSubSlot(&PyLong_Type, tp_as_number, nb_add, binaryfunc);
+            if (likely(slot_func)) {
+                return slot_func(op1, op2);
+            }
+        }
+        return __Pyx_PyNumber_Add_xint_object(op1, op2, inplace);
+    }
+    return (inplace) ? PyNumber_InPlaceAdd(op1, op2) : PyNumber_Add(op1, op2);
+}
+#endif
+
+/* PyNumberBinop */
+#if !(CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API)
+#if CYTHON_USE_TYPE_SLOTS || __PYX_LIMITED_VERSION_HEX >= 0x030A0000
+#ifndef __Pyx_DEFINED_BinopTypeError
+#define __Pyx_DEFINED_BinopTypeError
+static void __Pyx_BinopTypeError(PyObject *op1, PyObject *op2, const char* op, int inplace) {
+    char opname[4] = {op[0], op[1], 0, 0};
+    if (inplace) {
+        opname[op[1] ? 2 : 1] = '=';
+    }
+    __Pyx_RaiseErrorWithObjectTypes1(
+        PyExc_TypeError,
+        "unsupported operand type(s) for %.3s: '" __Pyx_FMT_TYPENAME "' and '" __Pyx_FMT_TYPENAME "'",
+        opname, op1, op2);
+}
+#endif
+#endif
 #ifndef __Pyx_DEFINED_PyNumber_Multiply_xfloat_float
 #define __Pyx_DEFINED_PyNumber_Multiply_xfloat_float
 static PyObject* __Pyx_PyNumber_Multiply_xfloat_float(PyObject *op1, PyObject *op2, int inplace) {
@@ -20606,6 +18720,122 @@ static CYTHON_INLINE PyObject* __Pyx__PyNumber_Multiply_object_float(PyObject *o
     return (inplace) ? PyNumber_InPlaceMultiply(op1, op2) : PyNumber_Multiply(op1, op2);
 }
 #endif
+
+/* pybytes_as_double (used by pyobject_as_double) */
+static double __Pyx_SlowPyString_AsDouble(PyObject *obj) {
+    PyObject *float_value = PyFloat_FromString(obj);
+    if (likely(float_value)) {
+        double value = __Pyx_PyFloat_AS_DOUBLE(float_value);
+        Py_DECREF(float_value);
+        return value;
+    }
+    return (double)-1;
+}
+static const char* __Pyx__PyBytes_AsDouble_Copy(const char* start, char* buffer, Py_ssize_t length) {
+    int last_was_punctuation = 1;
+    int parse_error_found = 0;
+    Py_ssize_t i;
+    for (i=0; i < length; i++) {
+        char chr = start[i];
+        int is_punctuation = (chr == '_') | (chr == '.') | (chr == 'e') | (chr == 'E');
+        *buffer = chr;
+        buffer += (chr != '_');
+        parse_error_found |= last_was_punctuation & is_punctuation;
+        last_was_punctuation = is_punctuation;
+    }
+    parse_error_found |= last_was_punctuation;
+    *buffer = '\0';
+    return unlikely(parse_error_found) ? NULL : buffer;
+}
+static double __Pyx__PyBytes_AsDouble_inf_nan(const char* start, Py_ssize_t length) {
+    int matches = 1;
+    char sign = start[0];
+    int is_signed = (sign == '+') | (sign == '-');
+    start += is_signed;
+    length -= is_signed;
+    switch (start[0]) {
+        #ifdef Py_NAN
+        case 'n':
+        case 'N':
+            if (unlikely(length != 3)) goto parse_failure;
+            matches &= (start[1] == 'a' || start[1] == 'A');
+            matches &= (start[2] == 'n' || start[2] == 'N');
+            if (unlikely(!matches)) goto parse_failure;
+            return (sign == '-') ? -Py_NAN : Py_NAN;
+        #endif
+        case 'i':
+        case 'I':
+            if (unlikely(length < 3)) goto parse_failure;
+            matches &= (start[1] == 'n' || start[1] == 'N');
+            matches &= (start[2] == 'f' || start[2] == 'F');
+            if (likely(length == 3 && matches))
+                return (sign == '-') ? -Py_HUGE_VAL : Py_HUGE_VAL;
+            if (unlikely(length != 8)) goto parse_failure;
+            matches &= (start[3] == 'i' || start[3] == 'I');
+            matches &= (start[4] == 'n' || start[4] == 'N');
+            matches &= (start[5] == 'i' || start[5] == 'I');
+            matches &= (start[6] == 't' || start[6] == 'T');
+            matches &= (start[7] == 'y' || start[7] == 'Y');
+            if (unlikely(!matches)) goto parse_failure;
+            return (sign == '-') ? -Py_HUGE_VAL : Py_HUGE_VAL;
+        case '.': case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
+            break;
+        default:
+            goto parse_failure;
+    }
+    return 0.0;
+parse_failure:
+    return -1.0;
+}
+static CYTHON_INLINE int __Pyx__PyBytes_AsDouble_IsSpace(char ch) {
+    return (ch == 0x20) | !((ch < 0x9) | (ch > 0xd));
+}
+CYTHON_UNUSED static double __Pyx__PyBytes_AsDouble(PyObject *obj, const char* start, Py_ssize_t length) {
+    double value;
+    Py_ssize_t i, digits;
+    const char *last = start + length;
+    char *end;
+    int valid_parse;
+    while (__Pyx__PyBytes_AsDouble_IsSpace(*start))
+        start++;
+    while (start < last - 1 && __Pyx__PyBytes_AsDouble_IsSpace(last[-1]))
+        last--;
+    length = last - start;
+    if (unlikely(length <= 0)) goto fallback;
+    value = __Pyx__PyBytes_AsDouble_inf_nan(start, length);
+    if (value != 0.0) {
+        if (unlikely(value == -1.0)) goto fallback;
+        return value;
+    }
+    digits = 0;
+    for (i=0; i < length; digits += start[i++] != '_');
+    if (likely(digits == length)) {
+        value = PyOS_string_to_double(start, &end, NULL);
+        valid_parse = (end == last);
+    } else if (digits < 40) {
+        char number[40];
+        last = __Pyx__PyBytes_AsDouble_Copy(start, number, length);
+        if (unlikely(!last)) goto fallback;
+        value = PyOS_string_to_double(number, &end, NULL);
+        valid_parse = (end == last);
+    } else {
+        char *number = (char*) PyMem_Malloc(((size_t) digits + 1) * sizeof(char));
+        if (unlikely(!number)) goto fallback;
+        last = __Pyx__PyBytes_AsDouble_Copy(start, number, length);
+        if (unlikely(!last)) {
+            PyMem_Free(number);
+            goto fallback;
+        }
+        value = PyOS_string_to_double(number, &end, NULL);
+        valid_parse = (end == last);
+        PyMem_Free(number);
+    }
+    if (likely(valid_parse) || (value == (double)-1 && PyErr_Occurred())) {
+        return value;
+    }
+fallback:
+    return __Pyx_SlowPyString_AsDouble(obj);
+}
 
 /* pyobject_as_double */
 static double __Pyx__PyObject_AsDouble(PyObject* obj) {
@@ -20914,6 +19144,56 @@ static CYTHON_INLINE int __Pyx_PyObject_SetSlice(PyObject* obj, PyObject* value,
     }
 bad:
     return -1;
+}
+
+/* GetAttr3 */
+#if __PYX_LIMITED_VERSION_HEX < 0x030d0000
+static PyObject *__Pyx_GetAttr3Default(PyObject *d) {
+    __Pyx_PyThreadState_declare
+    __Pyx_PyThreadState_assign
+    if (unlikely(!__Pyx_PyErr_ExceptionMatches(PyExc_AttributeError)))
+        return NULL;
+    __Pyx_PyErr_Clear();
+    Py_INCREF(d);
+    return d;
+}
+#endif
+static CYTHON_INLINE PyObject *__Pyx_GetAttr3(PyObject *o, PyObject *n, PyObject *d) {
+    PyObject *r;
+#if __PYX_LIMITED_VERSION_HEX >= 0x030d0000
+    int res = PyObject_GetOptionalAttr(o, n, &r);
+    return (res != 0) ? r : __Pyx_NewRef(d);
+#else
+  #if CYTHON_USE_TYPE_SLOTS
+    if (likely(PyUnicode_Check(n))) {
+        r = __Pyx_PyObject_GetAttrStrNoError(o, n);
+        if (unlikely(!r) && likely(!PyErr_Occurred())) {
+            r = __Pyx_NewRef(d);
+        }
+        return r;
+    }
+  #endif
+    r = PyObject_GetAttr(o, n);
+    return (likely(r)) ? r : __Pyx_GetAttr3Default(d);
+#endif
+}
+
+/* RaiseErrorWithObjectType1 (used by RaiseUnexpectedTypeError) */
+static void __Pyx_RaiseErrorWithType1(PyObject* exc_type, const char* message, const char *arg, PyTypeObject *type_obj) {
+    __Pyx_TypeName type_name = __Pyx_PyType_GetFullyQualifiedName(type_obj);
+    #if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030d0000
+    if (unlikely(!type_name)) return;
+    #endif
+    PyErr_Format(exc_type, message, arg, type_name);
+    __Pyx_DECREF_TypeName(type_name);
+}
+
+/* RaiseUnexpectedTypeError */
+static int __Pyx_RaiseUnexpectedTypeError(const char *expected, PyObject *obj) {
+    __Pyx_RaiseTypeErrorWithObjectType1(
+        "Expected %.42s, got " __Pyx_FMT_TYPENAME,
+        expected, obj);
+    return 0;
 }
 
 /* PyLongBinop */

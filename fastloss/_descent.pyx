@@ -114,6 +114,14 @@ cdef class Columns:
                 if coefficients[j] != 0:
                     add(&self.matrix, j, coefficients[j], out)
 
+    def to_dense(self):
+        """All of them as an array of shape (n, m)."""
+        if self.starts is None:
+            return self.data
+        result = np.zeros((self.n, self.m), order="F")
+        np.add.at(result, (self.indices, np.repeat(np.arange(self.m), np.diff(self.starts))), self.data)
+        return result
+
     def scaled(self, rows):
         """The columns with each row multiplied by a number."""
         cdef const double *factor = doubles(rows)
@@ -173,25 +181,6 @@ cdef class Columns:
         return result
 
 
-cdef class Penalty:
-    """What each coordinate costs: going up from 0, going down, and squared; and its value."""
-    cdef readonly object up, down, ridge
-
-    def __init__(self, up, down, ridge):
-        self.up = np.ascontiguousarray(up, dtype=np.float64)
-        self.down = np.ascontiguousarray(down, dtype=np.float64)
-        self.ridge = np.ascontiguousarray(ridge, dtype=np.float64)
-
-    def take(self, selected):
-        """Of some coordinates."""
-        return Penalty(self.up[selected], self.down[selected], self.ridge[selected])
-
-    def __call__(self, c):
-        """The penalty of coefficients on their side of 0."""
-        positive = c > 0
-        return float(np.abs(c) @ np.where(positive, self.up, np.where(c < 0, self.down, 0)) + self.ridge @ (c * c))
-
-
 cdef class ResidualModel:
     """The model by its residuals v = S C (c - c0): each step takes a dot product with a column.
 
@@ -203,16 +192,16 @@ cdef class ResidualModel:
         g.
     c : ndarray of shape (m,)
         c0; not changed.
-    penalty : Penalty
+    penalty : Costs
+        Of ``fastloss.penalties``.
     intercept : tuple (t, q, T) or None
     """
     cdef Columns columns
-    cdef readonly Penalty penalty
-    cdef readonly object c, start, slope, curvature, residual, centre
+    cdef readonly object penalty, c, start, slope, curvature, residual, centre
     cdef double slope_sum, weight_sum, moved
     cdef object active
 
-    def __init__(self, Columns columns, gradient, c, Penalty penalty, intercept):
+    def __init__(self, Columns columns, gradient, c, penalty, intercept):
         self.columns, self.penalty = columns, penalty
         self.start = c
         self.c = c.copy()
@@ -228,9 +217,19 @@ cdef class ResidualModel:
         self.active = np.empty(columns.m, dtype=np.int32)
 
     @property
-    def epoch_cost(self):
+    def shift(self):
+        """By how much an unpenalised intercept moves at c0, negated."""
+        return self.slope_sum / self.weight_sum
+
+    @property
+    def sweep_cost(self):
         """Operations of a sweep over all coordinates, roughly."""
-        return 4 * self.columns.numbers
+        return 2 * self.columns.numbers
+
+    def hessian_cost(self, int64_t count):
+        """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""
+        cdef int64_t part = self.columns.numbers * count // max(<int64_t>1, self.columns.m)
+        return count * part // (32 if self.columns.starts is None else 1)
 
     def descend(self, int sweeps):
         """One sweep over all coordinates, and further ones over those that are then not 0.
@@ -279,12 +278,16 @@ cdef class ResidualModel:
         return (self.slope + self.columns.transposed_product(self.residual, n_threads)
                 - self.centre * ((self.slope_sum + self.moved) / self.weight_sum))
 
+    def intercept_step(self):
+        """By how much the intercept moves with the coordinates; 0 without one."""
+        return -(self.slope_sum + self.moved) / self.weight_sum
+
     def objective(self):
         """The model's value, up to a constant."""
         moved = self.c - self.start
         t = self.slope_sum + self.moved
         return (self.slope @ moved + 0.5 * float(self.residual @ self.residual) - 0.5 * t * t / self.weight_sum
-                + self.penalty(self.c))
+                + self.penalty.value(self.c))
 
     def move(self, c):
         """Go to the point c."""
@@ -296,8 +299,11 @@ cdef class ResidualModel:
 
     def hessian(self, selected):
         """Second derivatives without the penalty's, over the selected coordinates."""
+        gram = self.columns.gram(selected)
         q = self.centre[selected]
-        return self.columns.gram(selected) - np.outer(q, q / self.weight_sum)
+        if q.any():
+            gram -= np.outer(q, q / self.weight_sum)
+        return gram
 
 
 cdef class GramModel:
@@ -309,22 +315,26 @@ cdef class GramModel:
         That of the loss, intercept already eliminated.
     gradient, c : ndarray of shape (m,)
         g, with the intercept eliminated, and c0; not changed.
-    penalty : Penalty
+    penalty : Costs
+        Of ``fastloss.penalties``.
     """
-    cdef readonly Penalty penalty
-    cdef readonly object c, start, slope, curvature
-    cdef object matrix, current
+    cdef readonly object penalty, c, start, slope, curvature, matrix
+    cdef object current
 
-    def __init__(self, hessian, gradient, c, Penalty penalty):
+    def __init__(self, hessian, gradient, c, penalty):
         self.matrix, self.penalty = np.ascontiguousarray(hessian), penalty
         self.slope, self.current = gradient, gradient.copy()
         self.start, self.c = c, c.copy()
         self.curvature = np.maximum(np.diagonal(hessian), 0)
 
     @property
-    def epoch_cost(self):
+    def sweep_cost(self):
         """Operations of a sweep, roughly: only coordinates that are not 0 cost anything."""
-        return 2 * len(self.c) * (np.count_nonzero(self.c) + 1)
+        return len(self.c) * (np.count_nonzero(self.c) + 1)
+
+    def hessian_cost(self, int64_t count):
+        """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""
+        return count * count // 4
 
     def descend(self, int sweeps):
         """As `ResidualModel.descend`; here every sweep is over all coordinates."""
@@ -359,7 +369,7 @@ cdef class GramModel:
     def objective(self):
         """The model's value, up to a constant."""
         moved = self.c - self.start
-        return 0.5 * (moved @ (self.slope + self.current)) + self.penalty(self.c)
+        return 0.5 * (moved @ (self.slope + self.current)) + self.penalty.value(self.c)
 
     def move(self, c):
         """Go to the point c."""

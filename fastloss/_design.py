@@ -39,9 +39,9 @@ def _dense(X: NDArray[Any]) -> Design:
     size = X.itemsize
     row, column = X.strides
     aligned = X.flags.aligned and row % size == 0 and column % size == 0
-    if aligned and (column == size or p == 1) and (row >= 0 or n == 1):
+    if aligned and (column == size or p == 1):
         return Design("dense_rows", X, None, None, row // size, (n, p))
-    if aligned and (row == size or n == 1) and column >= 0:
+    if aligned and (row == size or n == 1):
         return Design("dense_columns", X, None, None, column // size, (n, p))
     raise ValueError(
         "X must have contiguous rows (C order) or columns (Fortran order); numpy.ascontiguousarray(X) makes such a copy"

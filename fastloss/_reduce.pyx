@@ -540,6 +540,10 @@ cdef class BlockLoss:
             self, y_true, y_pred, sample_weight, SUM, True, True, out[0], out[1], n_threads)
         return gradient, hessian
 
+    def _derivatives(self, y_true, y_pred, sample_weight, n_threads):
+        """The sum of the losses, and gradient and second derivative of each, in one pass: what Newton steps take."""
+        return compute(self, y_true, y_pred, sample_weight, SUM, True, True, None, None, n_threads)
+
 
 cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction reduction,
                    bint want_gradient, bint want_hessian, gradient, hessian, n_threads):

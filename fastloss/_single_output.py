@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from fastloss._descent import Columns
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastloss._linear import Design
@@ -76,38 +77,85 @@ class SingleOutput:
         self.design.predict(w, intercept, self.offset, z, self.n_threads)
         return z
 
-    def dual_point(
-        self, W: NDArray[Any], b: NDArray[Any], balanced: bool
-    ) -> tuple[NDArray[Any], Callable[[float], float]]:
-        """X' u, shape (1, p), of the samples' gradients u at a point, and the conjugate part of the dual objective.
+    def derivatives(self, z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """The mean loss at predictions z; the first and second derivatives of each sample's part of it. In float64."""
+        total, first, second = self.loss._derivatives(self._labels, z, self._weights, self.n_threads)
+        first /= self.total
+        second /= self.total
+        return total / self.total, first, second
 
-        The latter is the sum of s_i conjugate_i(c u_i / s_i) - c u_i offset_i, for weights s and a scale c in [0, 1].
-        `balanced`: u sums to 0, as a free intercept wants.
+    def correlate(self, r: NDArray[np.float64]) -> NDArray[np.float64]:
+        """X' r over the samples that count."""
+        r = np.ascontiguousarray(r, dtype=self.design.dtype)
+        return self.design.transposed_product(r, self.sample_weight, self.n_threads)
+
+    def columns(self, selected: NDArray[np.int64]) -> Columns:
+        """A copy of some columns of X."""
+        return Columns(*self.design.take_columns(selected, self.sample_weight), len(self.y))
+
+    @cached_property
+    def _labels(self) -> NDArray[np.float64]:
+        return self.y.astype(np.float64, copy=False)
+
+    @cached_property
+    def _weights(self) -> NDArray[np.float64] | None:
+        return None if self.sample_weight is None else self.sample_weight.astype(np.float64, copy=False)
+
+    def conjugate(self, u: NDArray[np.float64], scale: float) -> float:
+        """The sum of s_i conjugate_i(scale u_i / s_i) - scale u_i offset_i, for weights s."""
+        y, scaled = self._labels, scale * u
+        if self._weights is None:
+            total = float(self.loss.conjugate(y, scaled).sum())
+        else:
+            used = self._weights > 0
+            s = self._weights[used]
+            total = float(s @ self.loss.conjugate(y[used], scaled[used] / s))
+        return total if self.offset is None else total - float(scaled @ self.offset.astype(np.float64))
+
+    def feasible(
+        self, first: NDArray[np.float64], second: NDArray[np.float64], free: NDArray[np.intp], intercept: bool
+    ) -> NDArray[np.float64]:
+        """First derivatives u that sum to 0 where there is an intercept, and to 0 against the features that are free.
+
+        For the intercept the numbers of one sign shrink. Features as well: u - D A (A' D A)^-1 A' u with D the second
+        derivatives and A the free columns, what Newton's step for them makes of u.
         """
-        z = self.predict(W[0], float(b[0]))
-        _, weighted = self.loss.value_and_grad(
-            self.y, z, self.sample_weight, reduction="none", n_threads=self.n_threads
-        )
-        u = weighted.astype(np.float64)
-        if balanced:
-            u = _balance(u)
-        correlation = self.design.transposed_product(
-            np.ascontiguousarray(u, dtype=self.y.dtype), self.sample_weight, self.n_threads
-        )
+        if len(free) == 0:
+            return balance(first) if intercept else first
+        A = self._free_columns(free, intercept)
+        D = second if second.any() else np.ones_like(second)
+        projected: NDArray[np.float64] = first - D * (A @ np.linalg.lstsq(A.T @ (D[:, None] * A), A.T @ first)[0])
+        return projected
 
-        def conjugate(scale: float) -> float:
-            y, scaled = self.y.astype(np.float64), scale * u
-            if self.sample_weight is None:
-                total = float(self.loss.conjugate(y, scaled).sum())
-            else:
-                used = self.sample_weight > 0
-                s = self.sample_weight[used].astype(np.float64)
-                total = float(s @ self.loss.conjugate(y[used], scaled[used] / s))
-            return total if self.offset is None else total - float(scaled @ self.offset.astype(np.float64))
+    def null_predictions(self, free: NDArray[np.intp], intercept: bool) -> NDArray[np.float64]:
+        """The predictions that minimise the loss where all features that are penalised have coefficient 0."""
+        z = np.zeros(len(self.y)) if self.offset is None else self.offset.astype(np.float64)
+        if intercept:
+            z = z + self.best_intercept()
+        if len(free) == 0:
+            return z
+        A = self._free_columns(free, intercept)
+        loss, first, second = self.derivatives(z)
+        for _ in range(100):
+            slope = A.T @ first
+            if np.abs(slope).max() <= 1e-12 * np.abs(np.abs(A).T @ np.abs(first)).max():
+                break
+            D = second if second.any() else np.full_like(second, 1 / len(second))
+            change = A @ np.linalg.lstsq(A.T @ (D[:, None] * A), -slope)[0]
+            share = 1.0
+            while True:
+                new = self.derivatives(z + share * change)
+                if new[0] <= loss or share < 1e-8:
+                    break
+                share /= 2
+            z, (loss, first, second) = z + share * change, new
+        return z
 
-        return correlation[np.newaxis], conjugate
+    def _free_columns(self, free: NDArray[np.intp], intercept: bool) -> NDArray[np.float64]:
+        A = self.columns(free.astype(np.int64)).to_dense()
+        return np.column_stack([A, np.ones(len(A))]) if intercept else A
 
-    def best_intercepts(self) -> NDArray[Any]:
+    def best_intercept(self) -> float:
         """The intercept that minimises the loss where all coefficients are 0: Newton's method inside a bracket."""
 
         def slopes(b: float) -> tuple[float, float]:
@@ -128,10 +176,10 @@ class SingleOutput:
             if abs(proposal - b) <= tiny * max(1.0, abs(b)):
                 break
             b = proposal if low < proposal < high else 0.5 * (low + high)
-        return np.array([b])
+        return b
 
 
-def _balance(u: NDArray[Any]) -> NDArray[Any]:
+def balance(u: NDArray[Any]) -> NDArray[Any]:
     """Shrink the numbers of one sign so that the sum is 0; shrinking keeps them in the conjugate's domain."""
     up, down = float(np.maximum(u, 0).sum()), float(np.maximum(-u, 0).sum())
     if up == 0 or down == 0:

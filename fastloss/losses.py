@@ -43,6 +43,8 @@ class Loss(BlockLoss):
     prediction_domain: str = "real numbers"
     #: Whether the gradient is continuous.
     smooth: ClassVar[bool] = True
+    #: Whether the second derivative is constant.
+    quadratic: ClassVar[bool] = False
 
     _parameters: dict[str, Any]
 
@@ -113,6 +115,8 @@ class SquaredError(Loss):
 
     The value is taken in float64 for float32 as well, so that residuals of 1e20 do not overflow.
     """
+
+    quadratic = True
 
     def __init__(self) -> None:
         self._setup("squared_error", ())

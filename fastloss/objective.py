@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from fastloss._logits import Data, used_mask
 from fastloss._many_outputs import ManyOutputs
 from fastloss._single_output import SingleOutput
 from fastloss.losses import CategoricalCrossEntropy, Loss
-from fastloss.penalties import L1, ElasticNet, soft_threshold
+from fastloss.penalties import L1, Costs, ElasticNet
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from fastloss._descent import Columns
 
 __all__ = ["LinearObjective"]
 
@@ -25,9 +28,9 @@ __all__ = ["LinearObjective"]
 class LinearObjective:
     r"""Mean loss of the linear model X w + b, plus a penalty on w; X is read once for value and gradient.
 
-    With weights s (1 by default) the objective is
+    With sample weights s and the penalty's weights v (1 by default) the objective is
 
-        J(w, b) = sum_i s_i loss(y_i, x_i' w + b + offset_i) / sum_i s_i + l1 sum_j abs(w_j) + l2 sum_j w_j^2,
+        J(w, b) = sum_i s_i loss(y_i, x_i' w + b + offset_i) / sum_i s_i + sum_j v_j (l1 abs(w_j) + l2 w_j^2),
 
     its smooth part all but the l1 term. A point is one flat vector: the coefficients, then the intercept where there is
     one; the intercept is never penalised. With K classes it is a matrix of shape (K, p + 1), raveled, a row
@@ -36,9 +39,10 @@ class LinearObjective:
 
     Parameters
     ----------
-    X : ndarray or memmap of shape (n, p)
-        float32 or float64 with contiguous rows (C order); rows may be apart, as in a slice. Never copied: do not change
-        it while the objective is in use. Sums over samples are taken in float64 for both.
+    X : ndarray, memmap, or SciPy CSR or CSC matrix or array, of shape (n, p)
+        float32 or float64. Dense: with contiguous rows (C order) or columns (Fortran order), which may be apart, as in
+        a slice. Compressed: with indices of int32 or int64. Never copied: do not change it while the objective is in
+        use. Sums over samples are taken in float64 for both.
     y : array_like of shape (n,), or (n, K)
         Labels; for K classes their indices or probabilities. K is the number of columns of ``y`` or ``offset``, or of
         entries of the loss's ``class_weight``; without any of these, the largest index plus 1.
@@ -93,6 +97,7 @@ class LinearObjective:
             raise TypeError(f"penalty must be an L1, L2, ElasticNet or None, got {penalty!r}")
         if not isinstance(fit_intercept, bool | np.bool_):
             raise TypeError(f"fit_intercept must be True or False, got {fit_intercept!r}")
+        penalty.costs(self._design.shape[1])
         self.X, self.loss, self.penalty = X, loss, penalty
         self.fit_intercept = bool(fit_intercept)
         self.n_threads = n_threads
@@ -179,7 +184,7 @@ class LinearObjective:
         """The smooth part at the point ``w`` of shape (size,): mean loss and L2 term."""
         _, W, b = self._split(w)
         total, _ = self._outputs.evaluate(W, b, False)
-        return total / self._outputs.total + self.penalty.l2 * float((W * W).sum())
+        return total / self._outputs.total + self._ridge(W)
 
     def value_and_grad(self, w: ArrayLike, out: NDArray[Any] | None = None) -> tuple[float, NDArray[Any]]:
         """The smooth part and its gradient, in one pass over X.
@@ -214,8 +219,8 @@ class LinearObjective:
         sums /= self._outputs.total
         value = total / self._outputs.total
         if self.penalty.l2:
-            value += self.penalty.l2 * float((W * W).sum())
-            sums[:, : self.n_features] += 2 * self.penalty.l2 * W
+            value += self._ridge(W)
+            sums[:, : self.n_features] += self.penalty.gradient(W)
         gradient = (sums if self.fit_intercept else sums[:, : self.n_features]).reshape(-1)
         if out is None:
             return value, gradient
@@ -223,12 +228,12 @@ class LinearObjective:
         return value, out
 
     def objective(self, w: ArrayLike) -> float:
-        """The whole objective, the l1 term included."""
+        """The whole objective, with all of the penalty; infinite where a coefficient must not be negative but is."""
         point, W, _ = self._split(w)
-        return self.value(point) + self.penalty.l1 * float(np.abs(W).sum())
+        return self.value(point) - self._ridge(W) + self.costs.value(W.ravel())
 
     def prox(self, w: ArrayLike, step: float) -> NDArray[Any]:
-        """Proximal operator of the part that is not smooth: soft-threshold the coefficients at ``step * l1``.
+        """Proximal operator of the part that is not smooth: soft-threshold the coefficients at ``step * l1 * weights``.
 
         Parameters
         ----------
@@ -245,13 +250,24 @@ class LinearObjective:
         step = check_number("step", step, 0, math.inf)
         result = self._split(w)[0].copy()
         W = result.reshape(self.n_outputs, -1)[:, : self.n_features]
-        W[:] = soft_threshold(W, step * self.penalty.l1)
+        W[:] = self.penalty.with_strengths(self.penalty.l1, 0.0).prox(W, step)
         return result
+
+    def _ridge(self, W: NDArray[Any]) -> float:
+        if not self.penalty.l2:
+            return 0.0
+        weights = self.penalty.weights
+        return self.penalty.l2 * float((W * W).sum() if weights is None else ((W * W) @ weights).sum())
 
     @property
     def has_duality_gap(self) -> bool:
         """Whether `duality_gap` is known: for a penalty that is not 0 and a loss whose conjugate is written down."""
-        return (self.penalty.l1 > 0 or self.penalty.l2 > 0) and self.loss.has_conjugate
+        return self.has_penalty and self.loss.has_conjugate
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether any coefficient costs anything."""
+        return len(self.costs.free) < len(self.costs.up)
 
     def duality_gap(self, w: ArrayLike) -> float:
         """A bound on how far a point's objective is above the minimum.
@@ -283,30 +299,79 @@ class LinearObjective:
         under sum(u) = 0 where there is an intercept, and abs(X' u) <= S l1 where l2 = 0. Fenchel (1949); Rockafellar,
         "Convex analysis", section 31.
         """
-        l1, l2 = self.penalty.l1, self.penalty.l2
-        if l1 == 0 and l2 == 0:
+        if not self.has_penalty:
             raise ValueError("penalty must not be 0 for a duality gap: without one no bound is known")
-        point, W, b = self._split(w)
+        _, W, b = self._split(w)
+        if not self.loss.has_conjugate:
+            self.loss.conjugate(np.zeros(1), np.zeros(1))  # says so
+        if isinstance(self._outputs, SingleOutput):
+            loss, first, second = self.derivatives(self._outputs.predict(W[0], float(b[0])))
+            first = self.feasible(first, second)
+            return self.gap_at(W[0], loss + self.costs.value(W[0]), first, -self.correlate(first))
         correlation, conjugate = self._outputs.dual_point(W, b, self.fit_intercept)
-        total = self._outputs.total
-        correlation = correlation / total
-        if l2 == 0:
-            largest = float(np.abs(correlation).max())
-            scale = 1.0 if largest <= l1 else l1 / largest
-            penalty_conjugate = 0.0
-        else:
-            scale = 1.0
-            excess = np.maximum(np.abs(correlation) - l1, 0.0)
-            penalty_conjugate = float((excess * excess).sum()) / (4 * l2)
-        return self.objective(point) + conjugate(scale) / total + penalty_conjugate
+        total, c = self._outputs.total, W.ravel()
+        force = -correlation.ravel() / total
+        scale, gap = self.costs.gap(c, force)
+        loss, _ = self._outputs.evaluate(W, b, False)
+        return (loss + conjugate(scale)) / total + gap + scale * float(force @ c)
+
+    def predict(self, w: ArrayLike) -> NDArray[np.float64]:
+        """X w + b + offset in float64, shape (n,); for one output a sample."""
+        _, W, b = self._split(w)
+        return self._single().predict(W[0], float(b[0])).astype(np.float64, copy=False)
+
+    def derivatives(self, z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """The mean loss at predictions z, and each sample's share of its first and second derivative, shape (n,)."""
+        return self._single().derivatives(z)
+
+    def correlate(self, r: NDArray[np.float64]) -> NDArray[np.float64]:
+        """X' r, shape (p,); r is 0 where a sample's weight is."""
+        return self._single().correlate(r)
+
+    def columns(self, selected: NDArray[np.int64]) -> Columns:
+        """A copy of some columns of X, by their increasing indices."""
+        return self._single().columns(selected)
+
+    def _single(self) -> SingleOutput:
+        if not isinstance(self._outputs, SingleOutput):
+            raise TypeError(f"loss must have one output a sample for this; {self.loss!r} has {self.n_outputs}")
+        return self._outputs
+
+    @cached_property
+    def costs(self) -> Costs:
+        """What each coefficient costs, class after class."""
+        return Costs(*(np.tile(cost, self.n_outputs) for cost in self.penalty.costs(self.n_features)))
+
+    def feasible(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+        """First derivatives, changed by as little as makes them balance what costs nothing: see `duality_gap`."""
+        return self._single().feasible(first, second, self.costs.free, self.fit_intercept)
+
+    def gap_at(self, w: NDArray[Any], fun: float, first: NDArray[np.float64], force: NDArray[np.float64]) -> float:
+        """The duality gap at coefficients w where all parts are known: `fun`, the first derivatives, -X' of them."""
+        if not self.has_duality_gap:
+            return math.inf
+        costs = self.costs
+        scale, gap = costs.gap(w, force)
+        dual = self._single().conjugate(first * self._outputs.total, scale) / self._outputs.total
+        return fun - costs.value(w) + dual + gap + scale * float(force @ w)
 
     def lambda_max(self) -> float:
         """The smallest l1 strength at which all coefficients are 0 (with the best intercept): the start of a path."""
         outputs = self._outputs
-        intercepts = outputs.best_intercepts() if self.fit_intercept else np.zeros(self.n_outputs)
-        _, sums = outputs.evaluate(np.zeros((self.n_outputs, self.n_features)), intercepts, True)
-        assert sums is not None
-        return float(np.abs(sums[:, : self.n_features]).max()) / outputs.total
+        weights = np.ones(self.n_features) if self.penalty.weights is None else self.penalty.weights
+        if isinstance(outputs, SingleOutput):
+            first = outputs.derivatives(outputs.null_predictions(np.flatnonzero(weights == 0), self.fit_intercept))[1]
+            force = -self.correlate(first)
+        else:
+            intercepts = outputs.best_intercepts() if self.fit_intercept else np.zeros(self.n_outputs)
+            _, sums = outputs.evaluate(np.zeros((self.n_outputs, self.n_features)), intercepts, True)
+            assert sums is not None
+            force = -sums[:, : self.n_features].ravel() / outputs.total
+        weights = np.tile(weights, self.n_outputs)
+        if self.penalty.positive:
+            force = np.maximum(force, 0)
+        used = weights > 0
+        return float((np.abs(force[used]) / weights[used]).max(initial=0.0))
 
 
 def _finite(offset: NDArray[Any]) -> NDArray[Any]:

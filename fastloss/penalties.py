@@ -1,13 +1,13 @@
 """Penalties on coefficients: value, proximal operator, gradient of the smooth part.
 
-A penalty is ``l1 * sum(abs(w)) + l2 * sum(w^2)``, without 1/2. Its ``l1`` and ``l2`` are all that an objective or a
-solver asks of it.
+A penalty is ``sum(weights * (l1 * abs(w) + l2 * w^2))``, without 1/2, and infinite below 0 where coefficients must be
+positive. What it costs to move each coordinate is all that a solver asks of it.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,47 +18,149 @@ if TYPE_CHECKING:
 
 __all__ = ["L1", "L2", "ElasticNet"]
 
+#: What remains of the force on a coordinate that costs nothing, next to the largest, once it has been brought to 0.
+ROUNDING = 1e-9
 
-def soft_threshold(w: NDArray[Any], threshold: float, out: NDArray[Any] | None = None) -> NDArray[Any]:
+
+def soft_threshold(
+    w: NDArray[Any], threshold: float | NDArray[Any], out: NDArray[Any] | None = None
+) -> NDArray[Any]:
     """Move every entry towards 0 by ``threshold``, and to exactly 0 where it is not larger."""
     # w - clip(w): an entry inside becomes exactly 0; NaN stays NaN.
-    threshold = min(threshold, float(np.finfo(w.dtype).max))
+    threshold = np.minimum(threshold, float(np.finfo(w.dtype).max)).astype(w.dtype)
     clipped = np.clip(w, -threshold, threshold)
     result: NDArray[Any] = np.subtract(w, clipped, out=out)
     return result
 
 
+class Costs(NamedTuple):
+    """What each coordinate of a point costs: what solvers ask of a penalty.
+
+    Attributes
+    ----------
+    up, down : ndarray of shape (m,)
+        The cost of a unit above 0 and below; infinite where the coordinate must not go there.
+    ridge : ndarray of shape (m,)
+        The cost of its square.
+    """
+
+    up: NDArray[np.float64]
+    down: NDArray[np.float64]
+    ridge: NDArray[np.float64]
+
+    @property
+    def free(self) -> NDArray[np.intp]:
+        """The coordinates that cost nothing."""
+        return np.flatnonzero((self.up == 0) & (self.down == 0) & (self.ridge == 0))
+
+    def take(self, selected: NDArray[Any]) -> Costs:
+        """Of some coordinates."""
+        return Costs(self.up[selected], self.down[selected], self.ridge[selected])
+
+    def value(self, c: NDArray[np.float64]) -> float:
+        """The penalty; infinite on the wrong side of 0."""
+        used = np.flatnonzero(c)
+        c = c[used]
+        return float(np.abs(c) @ np.where(c > 0, self.up[used], self.down[used]) + self.ridge[used] @ (c * c))
+
+    def slope(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The derivative, for coordinates that are not 0."""
+        return np.where(c > 0, self.up, -self.down) + 2 * self.ridge * c
+
+    def prox(self, c: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+        """The point that minimises penalty + |. - c|^2 / (2 step)."""
+        moved = np.maximum(c - step * self.up, 0.0) + np.minimum(c + step * self.down, 0.0)
+        return moved / (1 + 2 * step * self.ridge)
+
+    def project(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The nearest point whose penalty is finite."""
+        return np.where((c < 0) & np.isinf(self.down) | (c > 0) & np.isinf(self.up), 0.0, c)
+
+    def excess(self, force: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By how much a force, a negative slope of the loss, is more than it takes to move a coordinate off 0."""
+        return np.maximum(np.maximum(force - self.up, -force - self.down), 0.0)
+
+    def gap(self, c: NDArray[np.float64], force: NDArray[np.float64]) -> tuple[float, float]:
+        """The penalty's part of a duality gap.
+
+        Parameters
+        ----------
+        c, force : ndarray of shape (m,)
+            A point, and the negative gradient of the loss there.
+
+        Returns
+        -------
+        scale : float
+            What makes the force feasible, in [0, 1]: the largest factor for which the conjugate is finite.
+        gap : float
+            penalty(c) + conjugate(scale * force) - scale * force @ c, >= 0.
+        """
+        excess = self.excess(force)
+        beyond = (excess > 0) & (self.ridge == 0)
+        free = self.free
+        if len(free) and np.abs(force[free]).max() <= ROUNDING * np.abs(force).max(initial=0.0):
+            beyond[free] = False
+        scale = 1.0
+        if beyond.any():
+            limit = np.where(force[beyond] > 0, self.up[beyond], self.down[beyond])
+            scale = float((limit / np.abs(force[beyond])).min())
+            excess = self.excess(scale * force)
+        curved = np.flatnonzero(self.ridge)
+        conjugate = float((excess[curved] ** 2 / (4 * self.ridge[curved])).sum())
+        used = np.flatnonzero(c)
+        return scale, self.value(c) + conjugate - scale * float(force[used] @ c[used])
+
+
 class ElasticNet:
-    """Elastic net, ``l1 * sum(abs(w)) + l2 * sum(w^2)``.
+    """Elastic net, ``sum(weights * (l1 * abs(w) + l2 * w^2))``.
 
     Parameters
     ----------
     l1, l2 : float
         Strengths, finite and >= 0. There is no 1/2 before ``l2``.
+    weights : array_like of shape (p,), optional
+        How much each feature's penalty counts; finite and >= 0, 0 for a feature that is not penalised. 1 by default.
+    positive : bool
+        Whether coefficients must be >= 0: the penalty is infinite elsewhere.
 
     Raises
     ------
     TypeError, ValueError
-        If a strength is not a finite number >= 0.
+        If a parameter is not what it may be.
 
     References
     ----------
-    H. Zou and T. Hastie (2005), "Regularization and variable selection via the elastic net", JRSS B 67(2).
+    H. Zou and T. Hastie (2005), "Regularization and variable selection via the elastic net", JRSS B 67(2); for weights,
+    H. Zou (2006), "The adaptive lasso and its oracle properties", JASA 101.
     """
 
-    __slots__ = ("l1", "l2")
+    __slots__ = ("l1", "l2", "positive", "weights")
 
     l1: float
     l2: float
+    weights: NDArray[np.float64] | None
+    positive: bool
 
-    def __init__(self, l1: float, l2: float) -> None:
+    def __init__(self, l1: float, l2: float, weights: ArrayLike | None = None, positive: bool = False) -> None:
+        if not isinstance(positive, bool | np.bool_):
+            raise TypeError(f"positive must be True or False, got {positive!r}")
+        if weights is not None:
+            array = np.array(weights)
+            if array.dtype.kind not in "fiub":
+                raise TypeError(f"weights must hold real numbers, got dtype {array.dtype}")
+            if array.ndim != 1 or not (np.isfinite(array) & (array >= 0)).all():
+                raise ValueError("weights must be one finite number >= 0 for each feature")
+            weights = array.astype(np.float64)
+            weights.flags.writeable = False
         object.__setattr__(self, "l1", check_number("l1", l1, 0, math.inf, "[)"))
         object.__setattr__(self, "l2", check_number("l2", l2, 0, math.inf, "[)"))
+        object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "positive", bool(positive))
 
     def __call__(self, w: ArrayLike) -> float:
-        """The penalty of the coefficients ``w``, an array of any shape."""
-        w = _coefficients(w).astype(np.float64, copy=False).ravel()
-        return self.l1 * float(np.abs(w).sum()) + self.l2 * float(w @ w)
+        """The penalty of the coefficients ``w``, an array of any shape; its last axis is that of the features."""
+        array = _coefficients(w).astype(np.float64, copy=False)
+        return self._costs_of(array).value(array.ravel())
 
     def prox(self, w: ArrayLike, step: float, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Proximal operator: the v that minimises ``penalty(v) + sum((v - w)^2) / (2 step)``.
@@ -75,7 +177,8 @@ class ElasticNet:
         Returns
         -------
         ndarray
-            Soft-thresholded at ``step * l1``, then divided by ``1 + 2 step l2``; 0 exactly within the threshold.
+            Soft-thresholded at ``step * l1``, then divided by ``1 + 2 step l2``; 0 exactly within the threshold, and
+            where it would be negative but must not.
 
         Raises
         ------
@@ -89,49 +192,88 @@ class ElasticNet:
                 raise TypeError(f"out must be an array of dtype {w.dtype}, the dtype of w; got {_kind(out)}")
             if out.shape != w.shape or not out.flags.writeable:
                 raise ValueError(f"out must be writable and of the shape of w, {w.shape}; got shape {out.shape}")
-        result = soft_threshold(w, step * self.l1, out)
+        weights = 1.0 if self.weights is None else self._fitting(w)
+        result = soft_threshold(w, step * self.l1 * weights, out)
         if self.l2:
-            result = np.divide(result, 1 + 2 * step * self.l2, out=out)
+            result = np.divide(result, (1 + 2 * step * self.l2 * weights), out=out, dtype=w.dtype)
+        if self.positive:
+            result = np.maximum(result, 0, out=out)
         return result
 
+    def costs(self, p: int) -> Costs:
+        """What each of p coordinates costs."""
+        if self.weights is not None and len(self.weights) != p:
+            raise ValueError(f"penalty must have one weight for each of {p} features, got {len(self.weights)}")
+        weights = np.ones(p) if self.weights is None else self.weights
+        up = self.l1 * weights
+        return Costs(up, np.full(p, np.inf) if self.positive else up, self.l2 * weights)
+
     def gradient(self, w: ArrayLike) -> NDArray[Any]:
-        """Gradient of the smooth part, ``2 l2 w``."""
-        return 2 * self.l2 * _coefficients(w)
+        """Gradient of the smooth part, ``2 weights l2 w``."""
+        w = _coefficients(w)
+        return 2 * self.l2 * w if self.weights is None else 2 * self.l2 * (self._fitting(w) * w)
+
+    def with_strengths(self, l1: float, l2: float) -> ElasticNet:
+        """The same weights and sign, with other strengths."""
+        return ElasticNet(l1, l2, self.weights, self.positive)
+
+    def _fitting(self, w: NDArray[Any]) -> NDArray[Any]:
+        assert self.weights is not None
+        if w.ndim == 0 or w.shape[-1] != len(self.weights):
+            raise ValueError(f"w must have {len(self.weights)} features along its last axis, got shape {w.shape}")
+        return self.weights
+
+    def _costs_of(self, w: NDArray[Any]) -> Costs:
+        """What each number of an array costs, in C order."""
+        if self.weights is not None:
+            self._fitting(w)
+        costs = self.costs(w.shape[-1] if w.ndim else 1)
+        return Costs(*(np.broadcast_to(cost, w.shape or (1,)).ravel() for cost in costs))
+
+    @property
+    def _parameters(self) -> tuple[Any, ...]:
+        return self.l1, self.l2, None if self.weights is None else self.weights.tobytes(), self.positive
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is immutable; make a new one")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ElasticNet) and (self.l1, self.l2) == (other.l1, other.l2)
+        return isinstance(other, ElasticNet) and self._parameters == other._parameters
 
     def __hash__(self) -> int:
-        return hash((self.l1, self.l2))
+        return hash(self._parameters)
+
+    def _options(self) -> str:
+        weights = "" if self.weights is None else f", weights=<{len(self.weights)} numbers>"
+        return weights + (", positive=True" if self.positive else "")
 
     def __repr__(self) -> str:
-        return f"ElasticNet(l1={self.l1!r}, l2={self.l2!r})"
+        return f"ElasticNet(l1={self.l1!r}, l2={self.l2!r}{self._options()})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ElasticNet, (self.l1, self.l2)
+        return ElasticNet, (self.l1, self.l2, self.weights, self.positive)
 
 
 class L1(ElasticNet):
-    """Lasso penalty, ``lam * sum(abs(w))``.
+    """Lasso penalty, ``lam * sum(weights * abs(w))``.
 
     Parameters
     ----------
     lam : float
         Strength, finite and >= 0.
+    weights, positive
+        As for `ElasticNet`.
 
     Raises
     ------
     TypeError, ValueError
-        If ``lam`` is not a finite number >= 0.
+        If a parameter is not what it may be.
     """
 
     __slots__ = ()
 
-    def __init__(self, lam: float) -> None:
-        super().__init__(check_number("lam", lam, 0, math.inf, "[)"), 0.0)
+    def __init__(self, lam: float, weights: ArrayLike | None = None, positive: bool = False) -> None:
+        super().__init__(check_number("lam", lam, 0, math.inf, "[)"), 0.0, weights, positive)
 
     @property
     def lam(self) -> float:
@@ -139,30 +281,32 @@ class L1(ElasticNet):
         return self.l1
 
     def __repr__(self) -> str:
-        return f"L1(lam={self.l1!r})"
+        return f"L1(lam={self.l1!r}{self._options()})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return L1, (self.l1,)
+        return L1, (self.l1, self.weights, self.positive)
 
 
 class L2(ElasticNet):
-    """Ridge penalty, ``lam * sum(w^2)``, without 1/2.
+    """Ridge penalty, ``lam * sum(weights * w^2)``, without 1/2.
 
     Parameters
     ----------
     lam : float
         Strength, finite and >= 0.
+    weights, positive
+        As for `ElasticNet`.
 
     Raises
     ------
     TypeError, ValueError
-        If ``lam`` is not a finite number >= 0.
+        If a parameter is not what it may be.
     """
 
     __slots__ = ()
 
-    def __init__(self, lam: float) -> None:
-        super().__init__(0.0, check_number("lam", lam, 0, math.inf, "[)"))
+    def __init__(self, lam: float, weights: ArrayLike | None = None, positive: bool = False) -> None:
+        super().__init__(0.0, check_number("lam", lam, 0, math.inf, "[)"), weights, positive)
 
     @property
     def lam(self) -> float:
@@ -170,10 +314,10 @@ class L2(ElasticNet):
         return self.l2
 
     def __repr__(self) -> str:
-        return f"L2(lam={self.l2!r})"
+        return f"L2(lam={self.l2!r}{self._options()})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return L2, (self.l2,)
+        return L2, (self.l2, self.weights, self.positive)
 
 
 def _coefficients(w: ArrayLike) -> NDArray[Any]:

@@ -29,7 +29,7 @@ def refuses(name, call, *args, **kwargs):
 
 
 BAD_X = {
-    "Fortran order": np.asfortranarray(X),
+    "no contiguous axis": np.zeros((8, 6))[::2, ::2],
     "columns apart": X[:, ::2],
     "integers": X.astype(int),
     "float16": X.astype(np.float16),
@@ -40,7 +40,7 @@ BAD_X = {
     "unaligned": np.frombuffer(b"0" + X.tobytes(), "u1")[1:].view(np.float64).reshape(X.shape),
     "list": X.tolist(),
     "None": None,
-    "CSR": sparse.csr_array(X),
+    "COO": sparse.coo_array(X),
     "masked": MASKED,
     "one axis": X[:, 0],
     "three axes": X[:, :, None],

@@ -122,22 +122,20 @@ class GramDescent(Descent):
 class LibLinear(Solver):
     library, modules = "scikit-learn", ("sklearn.linear_model",)
     layouts = ROWS
-    losses = paths = ("logistic",)
+    losses = ("logistic",)
     name: ClassVar[str] = "liblinear"
+    iterations: ClassVar[int] = 1000  # of Newton: near the limits of precision it would go on for ever
 
     def solve(self, lam, tol):
         from sklearn.linear_model import LogisticRegression
 
-        options = {"l1_ratio": 1.0, "solver": self.name, "fit_intercept": False, "max_iter": MANY, "random_state": 0}
-        return LogisticRegression(C=1 / (self.n * lam), tol=tol, **options).fit(self.X, self.y).coef_[0]
-
-    def path(self, alphas, tol):
-        return np.array([self.solve(lam, tol) for lam in alphas])  # it has no path, and cannot start from a model
+        options = {"l1_ratio": 1.0, "solver": self.name, "fit_intercept": False, "max_iter": self.iterations}
+        return LogisticRegression(C=1 / (self.n * lam), tol=tol, random_state=0, **options).fit(self.X, self.y).coef_[0]
 
 
 class Saga(LibLinear):
     name = "saga"
-    paths = ()
+    iterations = MANY
 
     @classmethod
     def suits(cls, problem):
@@ -209,7 +207,7 @@ class SkGLMAnderson(Solver):
 class Adelie(Solver):
     library, modules = "adelie", ("adelie",)
     tolerances = decades(-4, -20)  # of squared changes
-    paths = LOSSES
+    paths: ClassVar[tuple[str, ...]] = LOSSES
 
     def __init__(self, X, y, loss, threads):
         import adelie as ad

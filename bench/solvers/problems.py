@@ -17,7 +17,7 @@ from bench.solvers.gap import LOSSES, Vector, lambda_max
 
 SEED = 20240229
 FRACTIONS = (0.1, 0.01, 0.001)  # of lambda_max, one model each
-N_ALPHAS, EPS = 100, 1e-3  # of a path
+N_ALPHAS, EPS = 100, 1e-3  # of a path; the last penalty over the first
 RELEVANT = 20  # entries that a column has at least for the truth to use it
 Design = Any  # a NumPy array or a SciPy sparse array
 
@@ -48,7 +48,8 @@ class Data:
             np.savez(folder / "X.npz", shape=X.shape, data=X.data, indices=X.indices, indptr=X.indptr)
         else:
             np.save(folder / "X.npy", X)
-        np.savez(folder / "y.npz", **{loss: labels[loss] for loss in self.losses})
+        for loss in self.losses:
+            np.save(folder / f"{loss}.npy", labels[loss])
         limits = {loss: lambda_max(X, labels[loss], loss) for loss in self.losses}
         (folder / "shape.json").write_text(json.dumps(X.shape))
         return limits
@@ -56,7 +57,7 @@ class Data:
 
 def load(folder: Path, loss: str, layout: str) -> tuple[Design, Vector]:
     """X in one of the four layouts, and y: float64, sparse indices int32."""
-    y = np.load(folder / "y.npz")[loss]
+    y = np.load(folder / f"{loss}.npy")
     if layout in ("C", "F"):
         return np.array(np.load(folder / "X.npy", mmap_mode="r"), order="C" if layout == "C" else "F"), y
     with np.load(folder / "X.npz") as parts:
@@ -78,9 +79,10 @@ class Problem:
     def name(self) -> str:
         return f"{self.data.name} {self.loss} " + ("path" if self.fraction is None else f"{self.fraction:g}")
 
-    def alphas(self, largest: float) -> list[float]:
-        """The penalties, a factor of mean loss, given lambda_max."""
-        return [largest * f for f in ([self.fraction] if self.fraction else np.geomspace(1, EPS, N_ALPHAS).tolist())]
+    def alphas(self, largest: float, *, quick: bool) -> list[float]:
+        """The penalties, given lambda_max; a path has several."""
+        path = np.geomspace(1, 0.1, 10) if quick else np.geomspace(1, EPS, N_ALPHAS)
+        return [largest * fraction for fraction in ([self.fraction] if self.fraction else path.tolist())]
 
 
 def labels_of(rng: np.random.Generator, z: Vector) -> dict[str, Vector]:

@@ -17,14 +17,15 @@ from typing import Any
 
 from bench.solvers.peers import SOLVERS
 from bench.solvers.problems import Problem
-from bench.solvers.worker import ENOUGH
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+ENOUGH = 0.1  # seconds to measure at least: shorter calls are repeated
 TARGET = 1e-6  # relative gap
 OURS = "fastloss"
 PAUSE = 0.03  # seconds between two solvers: the idle threads of the last one stop spinning on our cores
-WARM_UP = 90.0  # seconds beyond the limit that a first run may take: it compiles
+WARM_UP = 300.0  # seconds beyond the limit for a first run, which compiles; and to import and to load, from a slow disk
 LONG = 20.0  # seconds of a solver's turns together, at least one
+ROUNDING = 1e-12  # of an objective, relative
 FAR = 5.0  # times slower than the fastest: one turn is enough to say so
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -63,8 +64,10 @@ class Worker:
         self.lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._pump, args=(self.process, self.lines), daemon=True).start()
         try:
-            self.version = self._ask({"do": "start"}, WARM_UP)["version"]
+            self.version = self._ask({"do": "start"}, 0)["version"]
         except NoAnswer as error:
+            if self.process is None:  # it did not answer at all: next time it may
+                raise
             self.absent = str(error)
 
     @staticmethod
@@ -74,17 +77,18 @@ class Worker:
             lines.put(line)
         lines.put("")
 
-    def _ask(self, question: dict[str, Any], limit: float) -> dict[str, Any]:
+    def _ask(self, question: dict[str, Any], limit: float, more: float = WARM_UP) -> dict[str, Any]:
+        """The answer, waited for `more` seconds beyond the limit that is told."""
         process = self.process
         assert process is not None
         assert process.stdin is not None
         try:
             process.stdin.write(json.dumps(question) + "\n")
             process.stdin.flush()
-            line = self.lines.get(timeout=limit)
+            line = self.lines.get(timeout=limit + more)
         except queue.Empty:
             self.stop()
-            raise NoAnswer(f"> {limit:g} s") from None
+            raise NoAnswer(f"> {limit:g} s" if limit else f"no answer in {more:g} s") from None
         except BrokenPipeError:
             line = ""
         if not line:
@@ -104,18 +108,18 @@ class Worker:
         layout = SOLVERS[self.name].layout(problem)
         if self.loaded != (wanted := (str(folder), problem.loss, layout)):
             question = {"do": "load", "folder": wanted[0], "loss": wanted[1], "layout": layout, "threads": self.threads}
-            self._ask(question, WARM_UP)
+            self._ask(question, 0)
             self.loaded = wanted
 
-    def run(self, alphas: list[float], tol: float, limit: float, *, check: bool) -> dict[str, Any]:
+    def run(self, alphas: list[float], tol: float, limit: float, **options: Any) -> dict[str, Any]:
         path = len(alphas) > 1
-        question = {"do": "run", "alphas": alphas, "path": path, "tol": tol, "check": check}
+        question = {"do": "run", "alphas": alphas, "path": path, "tol": tol, **options}
         if self.warm != (wanted := (*self.loaded, path)):
             loosest = SOLVERS[self.name].tolerances[0]
-            self._ask(question | {"tol": loosest, "enough": 0.0, "check": False}, limit + WARM_UP)
+            self._ask(question | {"tol": loosest, "enough": 0.0, "check": False}, limit)
             self.warm = wanted
-        # Beyond the call: its repetitions, where it is short, and the gap.
-        answer = self._ask(question | {"enough": ENOUGH}, limit + 5 * ENOUGH + 0.1 * len(alphas))
+        # Beyond the call: its repetitions, where it is short, and the gaps.
+        answer = self._ask(question, limit, more=5 + 0.3 * len(alphas))
         if answer["seconds"] > limit:
             raise NoAnswer(f"> {limit:g} s")
         return answer
@@ -156,10 +160,11 @@ class Protocol:
     workers: dict[str, Worker]
     limit: float
     rounds: int
+    enough: float
     say: Callable[[str], None]
 
-    def measure(self, problem: Problem, folder: Path, largest: float) -> dict[str, Outcome]:
-        alphas, outcomes = problem.alphas(largest), {}
+    def measure(self, problem: Problem, folder: Path, alphas: list[float]) -> dict[str, Outcome]:
+        outcomes = {}
         for name, worker in self.workers.items():
             if worker.absent is None and SOLVERS[name].suits(problem):
                 try:
@@ -172,7 +177,7 @@ class Protocol:
                     outcomes[name] = Outcome(note=str(error))
                 self.say(f"{problem.name:24s} {name:15s} {outcomes[name].line()}")
         self.take_turns(outcomes, alphas, problem, folder)
-        self.compare(outcomes)
+        self.compare(problem, outcomes, len(alphas))
         return outcomes
 
     def search(self, worker: Worker, alphas: list[float]) -> Outcome:
@@ -181,12 +186,12 @@ class Protocol:
         tolerances = SOLVERS[worker.name].tolerances
         try:
             for k, tol in enumerate(tolerances):
-                point = worker.run(alphas, tol, self.limit, check=True)
+                point = worker.run(alphas, tol, self.limit, enough=self.enough, check=True)
                 outcome.points.append(point)
                 spent, gap = spent + point["seconds"], point["gap"]
                 if gap <= TARGET:
                     if k and spent < 3 * self.limit:
-                        between = worker.run(alphas, 3 * tol, self.limit, check=True)
+                        between = worker.run(alphas, 3 * tol, self.limit, enough=self.enough, check=True)
                         outcome.points.insert(-1, between)
                         point = between if between["gap"] <= TARGET else point
                     break
@@ -222,19 +227,18 @@ class Protocol:
                 assert tol is not None
                 try:
                     worker.prepare(problem, folder)
-                    answer = worker.run(alphas, tol, 2 * self.limit, check=False)
+                    answer = worker.run(alphas, tol, 2 * self.limit, enough=self.enough, check=False)
                     outcomes[name].seconds.append(answer["seconds"])
                 except NoAnswer as error:
                     outcomes[name].note = str(error)
 
-    def compare(self, outcomes: dict[str, Outcome]) -> None:
+    def compare(self, problem: Problem, outcomes: dict[str, Outcome], models: int) -> None:
         """No model may be better than another one's gap allows: else two do not solve the same problem."""
-        there = {name: outcome.points[-1] for name, outcome in outcomes.items() if outcome.seconds}
-        if there:
-            best = min(there, key=lambda name: there[name]["objective"])
-            for name, point in there.items():
-                if point["objective"] - there[best]["objective"] > 100 * TARGET + 1e-12:
-                    self.say(f"! {name} and {best} do not solve the same problem")
+        there = {name: outcome.points[-1] for name, outcome in outcomes.items() if outcome.tol is not None}
+        best = min(there, key=lambda name: there[name]["objective"], default="")
+        for name, point in there.items():
+            if point["objective"] - there[best]["objective"] > models * max(point["gap"], 0.0) + ROUNDING * models:
+                self.say(f"! {problem.name}: {name} and {best} do not solve the same problem")
 
     def stop(self) -> None:
         for worker in self.workers.values():

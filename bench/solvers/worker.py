@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import importlib
+import importlib.metadata
 import json
 import os
 import sys
@@ -17,8 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ENOUGH = 0.1  # seconds to measure at least: shorter calls are repeated
-MOST = 100  # times at most
+MOST = 100  # repetitions of a short call
 
 
 def timed(call: Callable[[], Any], enough: float) -> tuple[Any, float]:
@@ -48,8 +48,9 @@ class Runner:
         """Import the library; its version."""
         for module in self.kind.modules:
             importlib.import_module(module)
-        library = importlib.import_module("importlib.metadata")
-        return {"version": library.version(self.kind.library)}
+        gc.collect()
+        gc.freeze()  # a collection before each run has nothing to do with what was imported
+        return {"version": importlib.metadata.version(self.kind.library)}
 
     def load(self, folder: str, loss: str, layout: str, threads: int) -> dict[str, Any]:
         from bench.solvers.problems import load

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fastloss.solvers.fista import fista
+from fastloss.solvers.prox_newton import prox_newton
 from fastloss.solvers.result import ConvergenceWarning, Result
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConvergenceWarning", "Result", "fista", "minimize"]
 
-SOLVERS: dict[str, Callable[..., Result]] = {"fista": fista, "ista": partial(fista, accelerated=False)}
+SOLVERS: dict[str, Callable[..., Result]] = {"fista": fista, "ista": partial(fista, accelerated=False), "prox_newton": prox_newton}
 
 
 def minimize(

@@ -100,11 +100,23 @@ class Monitor:
             print(f"{solver}: {obj.n_samples} samples, {obj.n_features} features; gap wanted {self.threshold:.3g}")
             print(f"{'iteration':>9} {'seconds':>9} {'objective':>16} {'gap':>10} {'support':>8}")
 
-    def look(self, x: NDArray[np.float64], iteration: int, stationarity: float) -> bool:
-        """Record the point; whether the run is over. `stationarity` decides where there is no duality gap."""
-        fun = self.obj.objective(x)
+    def look(
+        self,
+        x: NDArray[np.float64],
+        iteration: int,
+        stationarity: float,
+        fun: float | None = None,
+        gap: float | None = None,
+    ) -> bool:
+        """Record the point; whether the run is over. `stationarity` decides where there is no duality gap.
+
+        A solver that knows objective and gap already hands them in; an infinite gap is one that it has yet to find.
+        """
+        if fun is None:
+            fun = self.obj.objective(x)
         known = self.obj.has_duality_gap
-        gap = self.obj.duality_gap(x) if known else float("nan")
+        if gap is None:
+            gap = self.obj.duality_gap(x) if known else float("nan")
         support = int(np.count_nonzero(self.obj.coefficients(x)))
         self.records.append((iteration, time.perf_counter() - self.start, fun, gap, support))
         if self.verbose:
