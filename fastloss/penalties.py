@@ -80,6 +80,13 @@ class Costs(NamedTuple):
         """By how much a force, a negative slope of the loss, is more than it takes to move a coordinate off 0."""
         return np.maximum(np.maximum(force - self.up, -force - self.down), 0.0)
 
+    def residual(self, c: NDArray[np.float64], force: NDArray[np.float64]) -> float:
+        """The norm of the smallest subgradient, 0 at a minimum."""
+        used = np.flatnonzero(c)
+        residual = self.excess(force)
+        residual[used] = force[used] - self.take(used).slope(c[used])
+        return float(np.sqrt(residual @ residual))
+
     def gap(self, c: NDArray[np.float64], force: NDArray[np.float64]) -> tuple[float, float]:
         """The penalty's part of a duality gap.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastloss.solvers.fista import fista
 from fastloss.solvers.prox_newton import prox_newton
-from fastloss.solvers.result import ConvergenceWarning, Result
+from fastloss.solvers.result import ConvergenceWarning, Result, check_objective
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -38,8 +38,9 @@ def minimize(
         What to minimise.
     w0 : array_like of shape (obj.size,), optional
         Where to start; zeros by default.
-    solver : {"auto", "fista", "ista"}
-        ``"auto"`` chooses; today it is `fista`. ``"ista"`` is proximal gradient without momentum.
+    solver : {"auto", "prox_newton", "fista", "ista"}
+        ``"auto"`` chooses: `prox_newton` for losses with one output a sample, else `fista`. ``"ista"`` is proximal
+        gradient without momentum.
     tol : float
         Stop when the duality gap is at most ``tol`` times the loss at w = 0. Where no gap is known (no penalty, or a
         loss without a known conjugate), when the norm of the proximal gradient is at most ``tol`` times that at 0.
@@ -68,5 +69,11 @@ def minimize(
     """
     if not isinstance(solver, str) or (solver != "auto" and solver not in SOLVERS):
         raise ValueError(f"solver must be 'auto', {', '.join(map(repr, SOLVERS))}; got {solver!r}")
-    run = SOLVERS["fista" if solver == "auto" else solver]
+    check_objective(obj)
+    run = SOLVERS[_choose(obj) if solver == "auto" else solver]
     return run(obj, w0, tol=tol, max_iter=max_iter, callback=callback, verbose=verbose)
+
+
+def _choose(obj: LinearObjective) -> str:
+    """The solver that is likely the fastest."""
+    return "prox_newton" if obj.n_outputs == 1 and obj.loss.smooth else "fista"

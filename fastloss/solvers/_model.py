@@ -1,4 +1,4 @@
-"""Minimises a quadratic model with a separable penalty: coordinate descent, extrapolated, and Newton on the support."""
+"""Minimises a quadratic model with a separable penalty: coordinate descent, extrapolated, and Newton's steps."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ if TYPE_CHECKING:
 
     from fastloss._descent import ResidualModel
 
+    Model = ResidualModel | GramModel
+
 SWEEPS = 5  # of a round of coordinate descent: one over all coordinates, the others over those that are not 0
 ROUNDS = 5  # between extrapolations
+MAX_ROUNDS = 2000
 LARGEST_GRAM = 6000  # coordinates: 288 MB
 RETURNS = 0.1  # a round of less than this part of the decrease so far is the last of a rough run
 NEAR = 0.8  # of the force that would move it is where a coordinate at 0 may come to matter
-NEWTON_RATE = 8  # operations of a factorisation in the time of one of coordinate descent
+BLAS = 8  # operations of a factorisation in the time of one of coordinate descent
+FIRST_SIGMA, LARGEST_SIGMA = 300.0, 1e8  # of the proximal point's step, in units of 1 / curvature
 
 
 def minimise_model(
-    model: ResidualModel | GramModel, remainder: float, wanted: float, n_threads: int | None, rough: bool = False, max_rounds: int = 2000
-) -> ResidualModel | GramModel:
+    model: Model, remainder: float, wanted: float, n_threads: int | None, rough: bool = False
+) -> Model:
     """Go on from the model's point until a bound on its suboptimality is at most `wanted`.
 
     Whatever costs more than a sweep is tried once the sweeps since have cost as much, so that it can at most double
-    the time: the Hessian of all coordinates, after which a sweep costs less; Newton's step for those that are not 0.
+    the time: the Hessian of all coordinates, after which a sweep costs less; a Newton step.
 
     Parameters
     ----------
@@ -36,59 +40,56 @@ def minimise_model(
         What the dual loses, times (1 - s)^2, when its point is scaled by s: the loss, for a squared error.
     wanted : float
     n_threads : int or None
-    max_rounds : int
+    rough : bool
+        Whether to stop as well once the decrease of a round is small next to what came before it.
 
     Returns
     -------
     The model, or the same one by its Hessian.
     """
-    m = len(model.c)
-    spent = spent_since_newton = 0
-    sigma = 300.0
+    spent = since_newton = 0  # operations
+    sigma = FIRST_SIGMA
     start = here = model.objective()
     points: list[NDArray[np.float64]] = []
-    for turn in range(1, max_rounds + 1):
+    for turn in range(1, MAX_ROUNDS + 1):
         largest = model.descend(SWEEPS)
-        if rough:
-            before, here = here, model.objective()
-            if before - here < RETURNS * (start - here):
-                break
-        cost = model.sweep_cost * 3
-        spent += cost
-        spent_since_newton += cost
+        before, here = here, model.objective()
+        if rough and before - here < RETURNS * (start - here):
+            break
+        if largest == 0 or (turn % 2 == 0 and bound(model, remainder, n_threads) <= wanted):
+            break
+        cost = model.sweep_cost * (SWEEPS + 1) // 2
+        spent, since_newton = spent + cost, since_newton + cost
         points.append(model.c.copy())
-        if largest == 0 or turn % 2 == 0:
-            if bound(model, remainder, n_threads) <= wanted or largest == 0:
-                break
         if len(points) == ROUNDS + 1:
             extrapolate(model, points)
             points.clear()
         support = np.flatnonzero(model.c)
-        factorisation = len(support) ** 3 // NEWTON_RATE
+        factorisation = len(support) ** 3 // BLAS
         if isinstance(model, GramModel):
-            if spent_since_newton > factorisation:
-                before_step = model.objective()
-                proximal_point(model, sigma / float(model.curvature.mean()))
-                sigma = min(5 * sigma, 1e8) if model.objective() < before_step else sigma / 3
+            if since_newton > factorisation:
+                lower = proximal_point(model, sigma / float(model.curvature.mean()))
+                sigma = min(5 * sigma, LARGEST_SIGMA) if lower else sigma / 3
                 points.clear()
-                spent_since_newton = 0
-        elif m <= LARGEST_GRAM and spent > model.hessian_cost(m):
+                since_newton = 0
+        elif len(model.c) <= LARGEST_GRAM and spent > model.hessian_cost(len(model.c)):
             model = by_hessian(model)
-        elif 0 < len(support) < len(model.residual) and spent_since_newton > model.hessian_cost(len(support)) + factorisation:
+        elif since_newton > model.hessian_cost(len(support)) + factorisation and len(support) < len(model.residual):
             newton_step(model, support)
             points.clear()
-            spent_since_newton = 0
+            since_newton = 0
     return model
 
 
-def support_of(model: ResidualModel | GramModel) -> NDArray[np.intp]:
-    return np.flatnonzero(model.c)
-
-
-def bound(model: ResidualModel | GramModel, remainder: float, n_threads: int | None) -> float:
+def bound(model: Model, remainder: float, n_threads: int | None) -> float:
     """How far the model's value may be above its minimum, up to what `remainder` stands for."""
-    scale, gap = model.penalty.gap(model.c, -model.gradient(n_threads))
-    return gap + (1 - scale) ** 2 * remainder
+    force, free, rest = -model.gradient(n_threads), model.penalty.free, 0.0
+    if len(free):  # their dual constraint is an equation: what a step on each alone would gain
+        curvature = np.maximum(model.curvature[free], np.finfo(float).tiny)
+        rest = float((force[free] ** 2 / curvature).sum())
+        force[free] = 0
+    scale, gap = model.penalty.gap(model.c, force)
+    return gap + (1 - scale) ** 2 * remainder + rest
 
 
 def by_hessian(model: ResidualModel) -> GramModel:
@@ -99,7 +100,7 @@ def by_hessian(model: ResidualModel) -> GramModel:
     return result
 
 
-def extrapolate(model: ResidualModel | GramModel, points: list[NDArray[np.float64]]) -> None:
+def extrapolate(model: Model, points: list[NDArray[np.float64]]) -> None:
     """Anderson's extrapolation of the last points; taken if the model is lower there.
 
     Q. Bertrand and M. Massias (2021), "Anderson acceleration of coordinate descent", AISTATS.
@@ -116,19 +117,19 @@ def extrapolate(model: ResidualModel | GramModel, points: list[NDArray[np.float6
         weights = np.linalg.solve(gram, np.ones(len(gram)))
     except np.linalg.LinAlgError:
         return
-    weights /= weights.sum()
-    if not np.isfinite(weights).all():
+    total = float(weights.sum())
+    if total == 0 or not np.isfinite(total):
         return
     proposal = points[-1].copy()
-    proposal[support] = weights @ stack[1:, support]
+    proposal[support] = weights @ stack[1:, support] / total
     _move_if_lower(model, model.penalty.project(proposal))
 
 
-def newton_step(model: ResidualModel | GramModel, support: NDArray[Any]) -> None:
+def newton_step(model: Model, support: NDArray[Any]) -> None:
     """Towards the minimum over the coordinates that are not 0, their signs kept."""
-    c = model.c[support]
-    hessian = model.hessian(support)
-    penalty = model.penalty.take(support)
+    if len(support) == 0:
+        return
+    c, hessian, penalty = model.c[support], model.hessian(support), model.penalty.take(support)
     hessian[np.diag_indices_from(hessian)] += 2 * penalty.ridge + 1e-14 * np.trace(hessian) / len(c)
     slope = model.gradient(None)[support] + penalty.slope(c)
     try:
@@ -143,7 +144,7 @@ def newton_step(model: ResidualModel | GramModel, support: NDArray[Any]) -> None
             return
 
 
-def proximal_point(model: GramModel, sigma: float, steps: int = 40) -> int:
+def proximal_point(model: GramModel, sigma: float, max_systems: int = 40) -> bool:
     """Go to about the minimum of the model plus |c - here|^2 / (2 sigma), by semismooth Newton on its dual.
 
     With h = G a the dual variable, a in the place of c - c0, the dual function
@@ -151,15 +152,15 @@ def proximal_point(model: GramModel, sigma: float, steps: int = 40) -> int:
         -a' h / 2 + min over c of [g' c + penalty(c) + h' (c - c0) + |c - here|^2 / (2 sigma)]
 
     is concave, smooth and piecewise quadratic, and its Newton system is over the coordinates that the inner minimum
-    leaves off 0: well-posed also where there are more of them than samples. Returns the number of systems solved.
+    leaves off 0: well-posed also where there are more of them than samples. Returns whether the model is lower then.
 
     X. Li, D. Sun and K.-C. Toh (2018), "A highly efficient semismooth Newton augmented Lagrangian method for solving
     Lasso problems", SIAM J. Optimization 28(1).
     """
     gradient = model.gradient()
     near = np.flatnonzero((model.c != 0) | (model.start != 0) | (model.penalty.excess(-gradient / NEAR) > 0))
-    matrix = model.hessian(near)
-    penalty, slope, start, here = model.penalty.take(near), model.slope[near], model.start[near], model.c[near]
+    matrix, penalty = model.hessian(near), model.penalty.take(near)
+    slope, start, here = model.slope[near], model.start[near], model.c[near]
     a, h = here - start, gradient[near] - slope
 
     def dual(a: NDArray[Any], h: NDArray[Any]) -> tuple[float, NDArray[Any]]:
@@ -169,21 +170,21 @@ def proximal_point(model: GramModel, sigma: float, steps: int = 40) -> int:
         return inner - 0.5 * float(a @ h), c
 
     value, c = dual(a, h)
-    for solved in range(steps):
-        rest = c - start - a
+    for solved in range(max_systems):
+        rest, moved = c - start - a, c - here
         turned = matrix @ rest
-        moved = c - here
         if rest @ turned <= 0.01 * float(moved @ moved) / sigma and (solved or not moved.any()):
             break
         active = np.flatnonzero(c)
         system = matrix[np.ix_(active, active)]
         system[np.diag_indices_from(system)] += 1 / sigma + 2 * penalty.ridge[active]
-        part = np.linalg.solve(system, turned[active])
         step = rest.copy()
-        step[active] -= part
+        try:
+            step[active] -= np.linalg.solve(system, turned[active])
+        except np.linalg.LinAlgError:
+            break
         change = matrix @ step
-        gain = float(rest @ change)
-        share = 1.0
+        gain, share = float(rest @ change), 1.0
         while True:
             new_a, new_h = a + share * step, h + share * change
             new_value, new_c = dual(new_a, new_h)
@@ -191,15 +192,12 @@ def proximal_point(model: GramModel, sigma: float, steps: int = 40) -> int:
                 break
             share /= 2
         a, h, value, c = new_a, new_h, new_value, new_c
-    else:
-        solved = steps
     proposal = model.c.copy()
     proposal[near] = c
-    _move_if_lower(model, proposal)
-    return solved
+    return _move_if_lower(model, proposal)
 
 
-def _move_if_lower(model: ResidualModel | GramModel, proposal: NDArray[np.float64]) -> bool:
+def _move_if_lower(model: Model, proposal: NDArray[np.float64]) -> bool:
     before, here = model.c.copy(), model.objective()
     model.move(proposal)
     if model.objective() < here:

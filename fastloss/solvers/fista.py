@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastloss.solvers.result import Monitor, Result, check_objective, start_point
+from fastloss.solvers.result import Monitor, Result, check_max_iter, check_objective, start_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,10 +59,7 @@ def fista(
             f"fista needs a loss with a continuous gradient, such as SquaredError, Huber or "
             f"BinaryCrossEntropy(from_logits=True); {obj.loss!r} has none"
         )
-    if max_iter is None:
-        max_iter = 10_000
-    elif isinstance(max_iter, bool) or not hasattr(max_iter, "__index__") or max_iter < 0:
-        raise ValueError(f"max_iter must be an integer >= 0, got {max_iter!r}")
+    max_iter = check_max_iter(max_iter, 10_000)
     x = start_point(obj, w0)
     monitor = Monitor(obj, "fista" if accelerated else "ista", tol, callback, verbose)
     at, momentum = x, 1.0

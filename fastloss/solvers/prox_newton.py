@@ -9,7 +9,7 @@ import numpy as np
 
 from fastloss._descent import ResidualModel
 from fastloss.solvers._model import minimise_model
-from fastloss.solvers.result import Monitor, Result, check_objective, start_point
+from fastloss.solvers.result import Monitor, Result, check_max_iter, check_newton, check_objective, start_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,8 @@ MARGIN = 0.2  # of the force that moves a feature may be missing for it to join 
 ROUGH = 10  # times the tolerance is what the features outside must owe for a set not to be the last
 NEWTON_STEPS = 30  # for a working set
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
+ROUNDING = 1e-14  # of an objective
+LINEAR = 1e-3  # of the largest curvature, for samples whose loss has none
 
 
 class Point:
@@ -84,31 +86,36 @@ def prox_newton(
     Result
     """
     check_objective(obj)
-    max_iter = 200 if max_iter is None else max_iter
+    check_newton(obj, "prox_newton")
+    max_iter = check_max_iter(max_iter, 200)
     point = Point(obj, start_point(obj, w0))
     monitor = Monitor(obj, "prox_newton", tol, callback, verbose)
-    costs = obj.costs
-    selected = np.empty(0, dtype=np.int64)
-    iteration = 0
+    costs, selected = obj.costs, np.empty(0, dtype=np.int64)
+    iteration, tighter, first_residual = 0, 1.0, 0.0
     while True:
         if obj.fit_intercept:
             point.fit_intercept()
         first = obj.feasible(point.first, point.second)
         force = -obj.correlate(first)
-        scale, gap = costs.gap(point.w, force)
-        gap += (1 - scale) ** 2 * point.loss
         fun = point.loss + costs.value(point.w)
-        exact = math.inf
-        if gap <= 2 * monitor.threshold:
-            exact = obj.gap_at(point.w, fun, first, force)
-        if monitor.look(point.x, iteration, gap, fun, exact) or iteration >= max_iter:
+        gap, residual = math.nan, costs.residual(point.w, force)
+        first_residual = first_residual or residual or 1.0
+        if obj.has_duality_gap:  # the exact one takes logarithms of all samples: only where it may be small enough
+            scale, gap = costs.gap(point.w, force)
+            gap += (1 - scale) ** 2 * point.loss
+            gap = obj.gap_at(point.w, fun, first, force) if gap <= 2 * monitor.threshold else math.inf
+        if monitor.look(point.x, iteration, residual / first_residual, fun, gap) or iteration >= max_iter:
             break
         iteration += 1
         outside = gap_outside(costs, point, force, selected)
-        rough = outside > ROUGH * monitor.threshold
-        wanted = INNER * max(outside, monitor.threshold)
-        selected = working_set(costs, point.w, force)
-        solve_on(obj, point, selected, costs.take(selected), -force[selected], wanted, rough)
+        least = monitor.threshold if obj.has_duality_gap else monitor.threshold * point.loss
+        before, selected = selected, working_set(costs, point.w, force)
+        rough = outside > ROUGH * least
+        # A set that comes again was not solved well enough.
+        tighter = tighter / 10 if not rough and np.array_equal(before, selected) else 1.0
+        solve_on(
+            obj, point, selected, costs.take(selected), -force[selected], INNER * max(outside, tighter * least), rough
+        )
     return monitor.finish(point.x, iteration)
 
 
@@ -118,24 +125,22 @@ def gap_outside(
     """The gap that would be left if the working set were solved to the end: what the other features owe."""
     others = force.copy()
     others[selected] = 0
+    others[costs.free] = 0
     scale, _ = costs.gap(np.zeros_like(point.w), others)
     return (1 - scale) * costs.value(point.w) + (1 - scale) ** 2 * point.loss
 
 
 def working_set(costs: Costs, w: NDArray[np.float64], force: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The features that are not 0, and as many of those that most want to leave it."""
-    support = np.flatnonzero(w)
+    """The features that are not 0 or cost nothing, and as many of those that most want to leave 0."""
+    support = np.union1d(np.flatnonzero(w), costs.free)
     limit = np.where(force > 0, costs.up, costs.down)
     want = np.abs(force) - limit
     want[support] = -np.inf
+    chosen = np.flatnonzero(want > -MARGIN * limit)
     count = max(SMALLEST_SET, len(support))
-    count = min(count, len(w) - len(support))
-    if count > 0:
-        chosen = np.argpartition(-want, count - 1)[:count] if count < len(w) else np.arange(len(w))
-        chosen = chosen[want[chosen] > -MARGIN * limit[chosen]]
-    else:
-        chosen = np.empty(0, dtype=np.int64)
-    return np.union1d(np.union1d(support, costs.free), chosen).astype(np.int64)
+    if len(chosen) > count:
+        chosen = chosen[np.argpartition(-want[chosen], count - 1)[:count]]
+    return np.union1d(support, chosen).astype(np.int64)
 
 
 def solve_on(
@@ -151,25 +156,33 @@ def solve_on(
     columns = obj.columns(selected)
     c = point.w[selected]
     before = math.inf
-    for _ in range(NEWTON_STEPS):
+    for step in range(NEWTON_STEPS):
         scale, gap = costs.gap(c, -slope)
         gap += (1 - scale) ** 2 * point.loss
-        if gap <= wanted or gap > 0.9 * before or (rough and before < math.inf):
+        if step and (rough or gap <= wanted or gap > 0.9 * before):
             break
         before = gap
-        root = np.sqrt(point.second)
+        second = curvatures(point)
         intercept = None
         if obj.fit_intercept:
-            q = columns.transposed_product(point.second, obj.n_threads)
-            intercept = (float(point.first.sum()), q, float(point.second.sum()))
-        model = ResidualModel(columns.scaled(root), slope, c, costs, intercept)
+            q = columns.transposed_product(second, obj.n_threads)
+            intercept = (float(point.first.sum()), q, float(second.sum()))
+        model = ResidualModel(columns.scaled(np.sqrt(second)), slope, c, costs, intercept)
         target = 0.9 * wanted if obj.loss.quadratic else max(0.1 * gap, 0.5 * wanted)
         start = model.objective()
         model = minimise_model(model, point.loss, target, obj.n_threads, rough)
-        predicted = start - model.objective()
-        c = take_step(obj, point, columns, c, model.c - c, intercept, costs, predicted)
+        c = take_step(obj, point, columns, c, model.c - c, intercept, costs, start - model.objective())
         point.w[selected] = c
         slope = columns.transposed_product(point.first, obj.n_threads)
+
+
+def curvatures(point: Point) -> NDArray[np.float64]:
+    """The second derivatives; a little where a loss is linear, so that every coordinate has some curvature."""
+    linear = (point.second == 0) & (point.first != 0)
+    if not linear.any():
+        return point.second
+    top = float(point.second.max()) or float(np.abs(point.first).max())
+    return np.where(linear, LINEAR * top, point.second)
 
 
 def take_step(
@@ -191,12 +204,13 @@ def take_step(
         shift = -(t + float(q @ step)) / total
         change += shift
     z, here, share = point.z, point.loss + costs.value(c), 1.0
-    while True:
+    while share > 1e-8:
         new = c + step if share == 1 else c + share * step
         point.go(z + share * change)
         there = point.loss + costs.value(new)
-        if there <= here - SUFFICIENT * share * predicted + 1e-14 * abs(here) or share < 1e-6:
-            break
+        if there <= here - SUFFICIENT * share * predicted + ROUNDING * abs(here):
+            point.b += share * shift
+            return new
         share /= 2
-    point.b += share * shift
-    return new
+    point.go(z)
+    return c

@@ -67,6 +67,25 @@ def check_objective(obj: object) -> None:
         raise TypeError(f"obj must be a LinearObjective, got {obj!r}")
 
 
+def check_newton(obj: LinearObjective, solver: str) -> None:
+    """Raise TypeError where Newton's method cannot handle the loss."""
+    if obj.n_outputs > 1 or not obj.loss.smooth:
+        raise TypeError(
+            f"{solver} needs a loss with one output a sample and a continuous gradient: SquaredError, Huber, "
+            f"BinaryCrossEntropy(from_logits=True) or Poisson; got {obj.loss!r}. "
+            f"{'fista can minimise it.' if obj.loss.smooth else 'Huber comes near it.'}"
+        )
+
+
+def check_max_iter(max_iter: int | None, default: int) -> int:
+    """``max_iter`` as a number; raises ValueError where it is none."""
+    if max_iter is None:
+        return default
+    if isinstance(max_iter, bool) or not hasattr(max_iter, "__index__") or max_iter < 0:
+        raise ValueError(f"max_iter must be an integer >= 0, got {max_iter!r}")
+    return int(max_iter)
+
+
 def start_point(obj: LinearObjective, w0: ArrayLike | None) -> NDArray[np.float64]:
     """Where a solver starts: a copy of ``w0``, or zeros."""
     if w0 is None:
