@@ -58,6 +58,8 @@ def _compressed(X: Any) -> Design:
     _check(X)
     n, p = (int(size) for size in X.shape)
     lines, width = (n, p) if kind == "csr" else (p, n)
+    if any(np.ndim(array) != 1 for array in (X.data, X.indices, X.indptr)):
+        raise ValueError("X must be a valid compressed matrix; its data, indices and indptr must have one axis")
     data, indices = np.ascontiguousarray(X.data), np.ascontiguousarray(X.indices)
     starts = np.ascontiguousarray(X.indptr, dtype=np.int64)
     if indices.dtype not in (np.int32, np.int64):

@@ -84,6 +84,12 @@ class SingleOutput:
         second /= self.total
         return total / self.total, first, second
 
+    def curvatures(
+        self, z: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The second derivatives as Newton's method takes them."""
+        return self.loss._curvatures(self._labels, z, first, second)
+
     def correlate(self, r: NDArray[np.float64]) -> NDArray[np.float64]:
         """X' r over the samples that count."""
         r = np.ascontiguousarray(r, dtype=self.design.dtype)
@@ -91,7 +97,10 @@ class SingleOutput:
 
     def columns(self, selected: NDArray[np.int64]) -> Columns:
         """A copy of some columns of X."""
-        return Columns(*self.design.take_columns(selected, self.sample_weight), len(self.y))
+        data, indices, starts = self.design.take_columns(selected, self.sample_weight)
+        if starts is not None:
+            data, indices, starts = _canonical(data, indices, starts)
+        return Columns(data, indices, starts, len(self.y))
 
     @cached_property
     def _labels(self) -> NDArray[np.float64]:
@@ -124,32 +133,35 @@ class SingleOutput:
             return balance(first) if intercept else first
         A = self._free_columns(free, intercept)
         D = second if second.any() else np.ones_like(second)
-        projected: NDArray[np.float64] = first - D * (A @ np.linalg.lstsq(A.T @ (D[:, None] * A), A.T @ first)[0])
-        return projected
+        gram = A.T @ (D[:, None] * A)
+        for _ in range(2):  # the second takes away what rounding left
+            first = first - D * (A @ np.linalg.lstsq(gram, A.T @ first)[0])
+        return first
 
-    def null_predictions(self, free: NDArray[np.intp], intercept: bool) -> NDArray[np.float64]:
-        """The predictions that minimise the loss where all features that are penalised have coefficient 0."""
-        z = np.zeros(len(self.y)) if self.offset is None else self.offset.astype(np.float64)
-        if intercept:
-            z = z + self.best_intercept()
+    def null_point(self, free: NDArray[np.intp], intercept: bool) -> tuple[NDArray[np.float64], float]:
+        """The coefficients of the free features and the intercept that minimise the loss where all others are 0."""
+        b = self.best_intercept() if intercept else 0.0
+        z = np.full(len(self.y), b) if self.offset is None else self.offset.astype(np.float64) + b
+        point = np.append(np.zeros(len(free)), b)
         if len(free) == 0:
-            return z
+            return point[:-1], b
         A = self._free_columns(free, intercept)
         loss, first, second = self.derivatives(z)
         for _ in range(100):
             slope = A.T @ first
-            if np.abs(slope).max() <= 1e-12 * np.abs(np.abs(A).T @ np.abs(first)).max():
+            if np.abs(slope).max() <= 1e-14 * np.abs(np.abs(A).T @ np.abs(first)).max():
                 break
-            D = second if second.any() else np.full_like(second, 1 / len(second))
-            change = A @ np.linalg.lstsq(A.T @ (D[:, None] * A), -slope)[0]
-            share = 1.0
+            D = self.curvatures(z, first, second)
+            step = np.linalg.lstsq(A.T @ (D[:, None] * A), -slope)[0]
+            change, share = A @ step, 1.0
             while True:
                 new = self.derivatives(z + share * change)
-                if new[0] <= loss or share < 1e-8:
+                if new[0] <= loss + 1e-15 * abs(loss) or share < 1e-8:
                     break
                 share /= 2
             z, (loss, first, second) = z + share * change, new
-        return z
+            point[: len(step)] += share * step
+        return point[:-1], float(point[-1])
 
     def _free_columns(self, free: NDArray[np.intp], intercept: bool) -> NDArray[np.float64]:
         A = self.columns(free.astype(np.int64)).to_dense()
@@ -177,6 +189,23 @@ class SingleOutput:
                 break
             b = proposal if low < proposal < high else 0.5 * (low + high)
         return b
+
+
+def _canonical(data: NDArray[Any], indices: NDArray[Any], starts: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """CSC columns with increasing rows, each once: numbers that stand for the same place are added."""
+    later = np.ones(len(data), bool)
+    later[1:] = np.diff(indices) > 0
+    later[starts[:-1][starts[:-1] < len(data)]] = True
+    if later.all():
+        return data, indices, starts
+    column = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    order = np.lexsort((indices, column))
+    data, indices, column = data[order], indices[order], column[order]
+    first = np.ones(len(data), bool)
+    first[1:] = (np.diff(indices) != 0) | (np.diff(column) != 0)
+    data = np.add.reduceat(data, np.flatnonzero(first))
+    starts = np.searchsorted(column[first], np.arange(len(starts))).astype(np.int64)
+    return data, indices[first], starts
 
 
 def balance(u: NDArray[Any]) -> NDArray[Any]:

@@ -81,6 +81,13 @@ class Loss(BlockLoss):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._parameters)
 
+    def _curvatures(self, y_true: Array, y_pred: Array, first: Array, second: Array) -> Array:
+        """The second derivatives as Newton's method takes them: where the loss is linear, a little more than 0."""
+        linear = (second == 0) & (first != 0)
+        if not linear.any():
+            return second
+        return np.where(linear, 1e-3 * (float(second.max()) or float(np.abs(first).max())), second)
+
     @property
     def has_conjugate(self) -> bool:
         """Whether `conjugate` is written down for this loss."""
@@ -160,6 +167,16 @@ class Huber(Loss):
         # The gradient of a float32 pass may miss delta by its own rounding.
         inside = np.abs(u) <= self.delta * (1 + 1e-6)
         return np.where(inside, u * y_true + u * u / 2, np.inf)
+
+    def _curvatures(self, y_true: Array, y_pred: Array, first: Array, second: Array) -> Array:
+        # That of the parabola which touches the loss and stays above it, so that every step goes down; the less of it,
+        # the fewer samples are where the loss is linear.
+        linear = np.flatnonzero((second == 0) & (first != 0))
+        if len(linear) == 0:
+            return second
+        result, share = second.copy(), len(linear) / len(first)
+        result[linear] = share**2 * np.abs(first[linear] / (y_pred[linear] - y_true[linear]))
+        return result
 
 
 class Quantile(Loss):

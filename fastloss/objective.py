@@ -261,8 +261,12 @@ class LinearObjective:
 
     @property
     def has_duality_gap(self) -> bool:
-        """Whether `duality_gap` is known: for a penalty that is not 0 and a loss whose conjugate is written down."""
-        return self.has_penalty and self.loss.has_conjugate
+        """Whether `duality_gap` is known.
+
+        It is for a penalty that is not 0 and a loss whose conjugate is written down, unless a coefficient costs nothing
+        at one side of 0 only.
+        """
+        return self.has_penalty and self.loss.has_conjugate and not self.costs.one_sided
 
     @property
     def has_penalty(self) -> bool:
@@ -301,6 +305,8 @@ class LinearObjective:
         """
         if not self.has_penalty:
             raise ValueError("penalty must not be 0 for a duality gap: without one no bound is known")
+        if self.costs.one_sided:
+            raise ValueError("penalty must cost every coefficient that must be positive something for a duality gap")
         _, W, b = self._split(w)
         if not self.loss.has_conjugate:
             self.loss.conjugate(np.zeros(1), np.zeros(1))  # says so
@@ -320,9 +326,64 @@ class LinearObjective:
         _, W, b = self._split(w)
         return self._single().predict(W[0], float(b[0])).astype(np.float64, copy=False)
 
+    def loss_and_gradient(self, w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """The mean loss at a point and its gradient, the penalty left out: one pass over X."""
+        _, W, b = self._split(w)
+        total, sums = self._outputs.evaluate(W, b, True)
+        assert sums is not None
+        sums /= self._outputs.total
+        return total / self._outputs.total, (sums if self.fit_intercept else sums[:, : self.n_features]).reshape(-1)
+
+    @cached_property
+    def loss_at_zero(self) -> float:
+        """The mean loss where all coefficients and intercepts are 0."""
+        if not isinstance(self._outputs, SingleOutput):
+            return self.value(np.zeros(self.size))
+        zeros = np.zeros(self.n_samples) if self.offset is None else self.offset.astype(np.float64)
+        return self._outputs.derivatives(zeros)[0]
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether X is a dense array."""
+        return isinstance(self.X, np.ndarray)
+
+    @cached_property
+    def least_loss(self) -> float:
+        """A lower bound on the mean loss, minus the conjugate at 0; 0 where that is not known."""
+        if not self.loss.has_conjugate:
+            return 0.0
+        return -self._single().conjugate(np.zeros(self.n_samples), 1.0) / self._outputs.total
+
+    def rows(self, selected: slice) -> LinearObjective | None:
+        """The objective of some of the rows, not copied; None if none of them counts."""
+        weight = None if self.sample_weight is None else self.sample_weight[selected]
+        if weight is not None and not weight.any():
+            return None
+        return LinearObjective(
+            self.X[selected],
+            self.y[selected],
+            self.loss,
+            self.penalty,
+            sample_weight=weight,
+            fit_intercept=self.fit_intercept,
+            offset=None if self.offset is None else self.offset[selected],
+            n_threads=self.n_threads,
+        )
+
+    @property
+    def has_many_outputs(self) -> bool:
+        """Whether a sample has several outputs, or one for each class."""
+        return not isinstance(self._outputs, SingleOutput)
+
     def derivatives(self, z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
         """The mean loss at predictions z, and each sample's share of its first and second derivative, shape (n,)."""
         return self._single().derivatives(z)
+
+    def curvatures(
+        self, z: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The second derivatives as Newton's method takes them: more than 0 where the loss is linear."""
+        return self._single().curvatures(z, first, second)
 
     def correlate(self, r: NDArray[np.float64]) -> NDArray[np.float64]:
         """X' r, shape (p,); r is 0 where a sample's weight is."""
@@ -355,13 +416,23 @@ class LinearObjective:
         dual = self._single().conjugate(first * self._outputs.total, scale) / self._outputs.total
         return fun - costs.value(w) + dual + gap + scale * float(force @ w)
 
+    def null_point(self, free: NDArray[np.intp]) -> NDArray[np.float64]:
+        """The best point where all features but the free ones have coefficient 0."""
+        point = np.zeros(self.size)
+        point[free], b = self._single().null_point(free, self.fit_intercept)
+        if self.fit_intercept:
+            point[-1] = b
+        return point
+
     def lambda_max(self) -> float:
         """The smallest l1 strength at which all coefficients are 0 (with the best intercept): the start of a path."""
         outputs = self._outputs
         weights = np.ones(self.n_features) if self.penalty.weights is None else self.penalty.weights
         if isinstance(outputs, SingleOutput):
-            first = outputs.derivatives(outputs.null_predictions(np.flatnonzero(weights == 0), self.fit_intercept))[1]
-            force = -self.correlate(first)
+            if self.penalty.positive and (weights == 0).any():
+                raise ValueError("penalty must have weights > 0 where coefficients must be positive for lambda_max")
+            null = self.null_point(np.flatnonzero(weights == 0))
+            force = -self.correlate(self.derivatives(self.predict(null))[1])
         else:
             intercepts = outputs.best_intercepts() if self.fit_intercept else np.zeros(self.n_outputs)
             _, sums = outputs.evaluate(np.zeros((self.n_outputs, self.n_features)), intercepts, True)

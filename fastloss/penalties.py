@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["L1", "L2", "ElasticNet"]
 
-#: What remains of the force on a coordinate that costs nothing, next to the largest, once it has been brought to 0.
-ROUNDING = 1e-9
-
 
 def soft_threshold(
     w: NDArray[Any], threshold: float | NDArray[Any], out: NDArray[Any] | None = None
@@ -52,6 +49,11 @@ class Costs(NamedTuple):
     def free(self) -> NDArray[np.intp]:
         """The coordinates that cost nothing."""
         return np.flatnonzero((self.up == 0) & (self.down == 0) & (self.ridge == 0))
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether a coordinate costs nothing at one side of 0 and something at the other."""
+        return bool((((self.up == 0) != (self.down == 0)) & (self.ridge == 0)).any())
 
     def take(self, selected: NDArray[Any]) -> Costs:
         """Of some coordinates."""
@@ -93,7 +95,8 @@ class Costs(NamedTuple):
         Parameters
         ----------
         c, force : ndarray of shape (m,)
-            A point, and the negative gradient of the loss there.
+            A point, and the negative gradient of the loss there, which must be 0 (up to rounding) for coordinates that
+            cost nothing.
 
         Returns
         -------
@@ -104,9 +107,7 @@ class Costs(NamedTuple):
         """
         excess = self.excess(force)
         beyond = (excess > 0) & (self.ridge == 0)
-        free = self.free
-        if len(free) and np.abs(force[free]).max() <= ROUNDING * np.abs(force).max(initial=0.0):
-            beyond[free] = False
+        beyond[self.free] = False
         scale = 1.0
         if beyond.any():
             limit = np.where(force[beyond] > 0, self.up[beyond], self.down[beyond])

@@ -66,11 +66,11 @@ def measure(options: argparse.Namespace) -> report.Results:
     return results
 
 
-def read(paths: list[Path]) -> report.Results:
+def read(paths: list[Path], only: list[str]) -> report.Results:
     """Runs that were written before, as one; of a problem that was measured twice, the last."""
     runs: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     merged = runs[-1] | {"problems": {name: result for run in runs for name, result in run["problems"].items()}}
-    order = [problem.name for problem in problems()]
+    order = [problem.name for problem in problems() if any(text in problem.name for text in only)]
     merged["problems"] = {name: merged["problems"][name] for name in order if name in merged["problems"]}
     merged["machine"]["versions"] = {k: v for run in runs for k, v in run["machine"]["versions"].items()}
     return merged
@@ -107,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.list:
         print("\n".join(problem.name for problem in chosen(options)))
         return
-    results = read(options.read) if options.read else measure(options)
+    results = read(options.read, options.only) if options.read else measure(options)
     print(report.markdown(results) if options.markdown else "\n".join(report.summary(results["problems"])))
     if options.plot:
         plot.draw(results["problems"], options.plot)

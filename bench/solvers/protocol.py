@@ -231,6 +231,10 @@ class Protocol:
                     outcomes[name].seconds.append(answer["seconds"])
                 except NoAnswer as error:
                     outcomes[name].note = str(error)
+        for name, seconds in first.items():
+            outcomes[name].seconds = outcomes[name].seconds or [seconds]
+        medians = ", ".join(f"{name} {outcomes[name].median:.3g}" for name in first)
+        self.say(f"{problem.name:24s} medians: {medians}")
 
     def compare(self, problem: Problem, outcomes: dict[str, Outcome], models: int) -> None:
         """No model may be better than another one's gap allows: else two do not solve the same problem."""

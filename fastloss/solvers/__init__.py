@@ -6,7 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fastloss.solvers.fista import fista
+from fastloss.solvers.gram_newton import fits, gram_newton
 from fastloss.solvers.prox_newton import prox_newton
 from fastloss.solvers.result import ConvergenceWarning, Result, check_objective
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConvergenceWarning", "Result", "fista", "minimize"]
 
-SOLVERS: dict[str, Callable[..., Result]] = {"fista": fista, "ista": partial(fista, accelerated=False), "prox_newton": prox_newton}
+SOLVERS: dict[str, Callable[..., Result]] = {"fista": fista, "ista": partial(fista, accelerated=False), "prox_newton": prox_newton, "gram_newton": gram_newton}
 
 
 def minimize(
@@ -71,9 +74,13 @@ def minimize(
         raise ValueError(f"solver must be 'auto', {', '.join(map(repr, SOLVERS))}; got {solver!r}")
     check_objective(obj)
     run = SOLVERS[_choose(obj) if solver == "auto" else solver]
-    return run(obj, w0, tol=tol, max_iter=max_iter, callback=callback, verbose=verbose)
+    # Points where the objective is not finite are found as such, and turned back from.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return run(obj, w0, tol=tol, max_iter=max_iter, callback=callback, verbose=verbose)
 
 
 def _choose(obj: LinearObjective) -> str:
     """The solver that is likely the fastest."""
-    return "prox_newton" if obj.n_outputs == 1 and obj.loss.smooth else "fista"
+    if obj.has_many_outputs or not obj.loss.smooth:
+        return "fista"
+    return "gram_newton" if fits(obj) else "prox_newton"

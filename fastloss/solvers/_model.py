@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastloss._descent import ResidualModel
+    from fastloss.penalties import Costs
 
     Model = ResidualModel | GramModel
 
@@ -22,11 +23,12 @@ LARGEST_GRAM = 6000  # coordinates: 288 MB
 RETURNS = 0.1  # a round of less than this part of the decrease so far is the last of a rough run
 NEAR = 0.8  # of the force that would move it is where a coordinate at 0 may come to matter
 BLAS = 8  # operations of a factorisation in the time of one of coordinate descent
-FIRST_SIGMA, LARGEST_SIGMA = 300.0, 1e8  # of the proximal point's step, in units of 1 / curvature
+ROUNDING = 1e-16  # of the loss: a round that gains less gains nothing
+SMALLEST_SIGMA, FIRST_SIGMA, LARGEST_SIGMA = 1e-2, 300.0, 1e8  # of the proximal point's step, in units of 1 / curvature
 
 
 def minimise_model(
-    model: Model, remainder: float, wanted: float, n_threads: int | None, rough: bool = False
+    model: Model, height: float, wanted: float, n_threads: int | None, rough: bool = False
 ) -> Model:
     """Go on from the model's point until a bound on its suboptimality is at most `wanted`.
 
@@ -36,8 +38,9 @@ def minimise_model(
     Parameters
     ----------
     model : ResidualModel or GramModel
-    remainder : float
-        What the dual loses, times (1 - s)^2, when its point is scaled by s: the loss, for a squared error.
+    height : float
+        By how much the loss is more than it could be: about what the dual loses, times (1 - s)^2, when its point is
+        scaled by s.
     wanted : float
     n_threads : int or None
     rough : bool
@@ -49,14 +52,15 @@ def minimise_model(
     """
     spent = since_newton = 0  # operations
     sigma = FIRST_SIGMA
+    least = ROUNDING * height
     start = here = model.objective()
     points: list[NDArray[np.float64]] = []
     for turn in range(1, MAX_ROUNDS + 1):
-        largest = model.descend(SWEEPS)
+        model.descend(SWEEPS)
         before, here = here, model.objective()
-        if rough and before - here < RETURNS * (start - here):
+        if not before - here > (max(least, RETURNS * (start - here)) if rough else least):
             break
-        if largest == 0 or (turn % 2 == 0 and bound(model, remainder, n_threads) <= wanted):
+        if turn % 2 == 0 and bound(model, height, n_threads) <= wanted:
             break
         cost = model.sweep_cost * (SWEEPS + 1) // 2
         spent, since_newton = spent + cost, since_newton + cost
@@ -68,8 +72,8 @@ def minimise_model(
         factorisation = len(support) ** 3 // BLAS
         if isinstance(model, GramModel):
             if since_newton > factorisation:
-                lower = proximal_point(model, sigma / float(model.curvature.mean()))
-                sigma = min(5 * sigma, LARGEST_SIGMA) if lower else sigma / 3
+                lower = proximal_point(model, sigma / (float(model.curvature.mean()) or 1.0))
+                sigma = min(5 * sigma, LARGEST_SIGMA) if lower else max(sigma / 3, SMALLEST_SIGMA)
                 points.clear()
                 since_newton = 0
         elif len(model.c) <= LARGEST_GRAM and spent > model.hessian_cost(len(model.c)):
@@ -81,15 +85,26 @@ def minimise_model(
     return model
 
 
-def bound(model: Model, remainder: float, n_threads: int | None) -> float:
-    """How far the model's value may be above its minimum, up to what `remainder` stands for."""
-    force, free, rest = -model.gradient(n_threads), model.penalty.free, 0.0
+def bound(model: Model, height: float, n_threads: int | None) -> float:
+    """How far the model's value may be above its minimum, up to what `height` stands for."""
+    return surrogate(model.penalty, model.c, -model.gradient(n_threads), model.curvature, height)
+
+
+def surrogate(
+    costs: Costs,
+    c: NDArray[np.float64],
+    force: NDArray[np.float64],
+    curvature: NDArray[np.float64],
+    height: float,
+) -> float:
+    """About the duality gap, from a point and the force on it alone."""
+    free, rest = costs.free, 0.0
     if len(free):  # their dual constraint is an equation: what a step on each alone would gain
-        curvature = np.maximum(model.curvature[free], np.finfo(float).tiny)
-        rest = float((force[free] ** 2 / curvature).sum())
+        rest = float((force[free] ** 2 / np.maximum(curvature[free], np.finfo(float).tiny)).sum())
+        force = force.copy()
         force[free] = 0
-    scale, gap = model.penalty.gap(model.c, force)
-    return gap + (1 - scale) ** 2 * remainder + rest
+    scale, gap = costs.gap(c, force)
+    return gap + (1 - scale) ** 2 * height + rest
 
 
 def by_hessian(model: ResidualModel) -> GramModel:

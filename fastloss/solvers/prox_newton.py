@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastloss._descent import ResidualModel
-from fastloss.solvers._model import minimise_model
-from fastloss.solvers.result import Monitor, Result, check_max_iter, check_newton, check_objective, start_point
+from fastloss.solvers._model import minimise_model, surrogate
+from fastloss.solvers.result import ROUNDED, Monitor, Result, check_max_iter, check_newton, check_objective, newton_start, residual_at_zero
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +26,8 @@ MARGIN = 0.2  # of the force that moves a feature may be missing for it to join 
 ROUGH = 10  # times the tolerance is what the features outside must owe for a set not to be the last
 NEWTON_STEPS = 30  # for a working set
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
+STALLED, LEAST = 3, 1e-6  # working sets in vain, the last of them solved to this part of the tolerance
 ROUNDING = 1e-14  # of an objective
-LINEAR = 1e-3  # of the largest curvature, for samples whose loss has none
 
 
 class Point:
@@ -43,10 +43,20 @@ class Point:
         self.z = z
         self.loss, self.first, self.second = self.obj.derivatives(z)
 
+    @property
+    def height(self) -> float:
+        """By how much the loss is more than it could be."""
+        return self.loss - self.obj.least_loss
+
+    @property
+    def curvatures(self) -> NDArray[np.float64]:
+        """The second derivatives as Newton's method takes them."""
+        return self.obj.curvatures(self.z, self.first, self.second)
+
     def fit_intercept(self) -> None:
         """Newton's steps for the intercept alone, until its slope is small next to what it sums."""
         for _ in range(20):
-            slope, curvature = float(self.first.sum()), float(self.second.sum())
+            slope, curvature = float(self.first.sum()), float(self.curvatures.sum())
             if abs(slope) <= 1e-12 * float(np.abs(self.first).sum()) or not curvature > 0:
                 return
             before, step = (self.z, self.loss, self.first, self.second), -slope / curvature
@@ -88,33 +98,34 @@ def prox_newton(
     check_objective(obj)
     check_newton(obj, "prox_newton")
     max_iter = check_max_iter(max_iter, 200)
-    point = Point(obj, start_point(obj, w0))
+    point = Point(obj, newton_start(obj, w0))
     monitor = Monitor(obj, "prox_newton", tol, callback, verbose)
     costs, selected = obj.costs, np.empty(0, dtype=np.int64)
-    iteration, tighter, first_residual = 0, 1.0, 0.0
+    iteration, tighter, residual_scale = 0, 1.0, residual_at_zero(obj)
     while True:
         if obj.fit_intercept:
             point.fit_intercept()
         first = obj.feasible(point.first, point.second)
         force = -obj.correlate(first)
+        pull = force if len(costs.free) == 0 else -obj.correlate(point.first)  # what is feasible does not move them
         fun = point.loss + costs.value(point.w)
-        gap, residual = math.nan, costs.residual(point.w, force)
-        first_residual = first_residual or residual or 1.0
-        if obj.has_duality_gap:  # the exact one takes logarithms of all samples: only where it may be small enough
-            scale, gap = costs.gap(point.w, force)
-            gap += (1 - scale) ** 2 * point.loss
-            gap = obj.gap_at(point.w, fun, first, force) if gap <= 2 * monitor.threshold else math.inf
-        if monitor.look(point.x, iteration, residual / first_residual, fun, gap) or iteration >= max_iter:
+        gap, residual = math.nan, costs.residual(point.w, pull)
+        if obj.has_duality_gap:
+            gap = obj.gap_at(point.w, fun, first, force)
+        if monitor.look(point.x, iteration, residual / residual_scale, fun, gap) or iteration >= max_iter:
+            break
+        if monitor.stalled >= STALLED and tighter < LEAST:
+            monitor.message = ROUNDED
             break
         iteration += 1
         outside = gap_outside(costs, point, force, selected)
-        least = monitor.threshold if obj.has_duality_gap else monitor.threshold * point.loss
+        least = monitor.threshold if obj.has_duality_gap else monitor.threshold * point.height
         before, selected = selected, working_set(costs, point.w, force)
         rough = outside > ROUGH * least
         # A set that comes again was not solved well enough.
         tighter = tighter / 10 if not rough and np.array_equal(before, selected) else 1.0
         solve_on(
-            obj, point, selected, costs.take(selected), -force[selected], INNER * max(outside, tighter * least), rough
+            obj, point, selected, costs.take(selected), -pull[selected], INNER * max(outside, tighter * least), rough
         )
     return monitor.finish(point.x, iteration)
 
@@ -127,7 +138,7 @@ def gap_outside(
     others[selected] = 0
     others[costs.free] = 0
     scale, _ = costs.gap(np.zeros_like(point.w), others)
-    return (1 - scale) * costs.value(point.w) + (1 - scale) ** 2 * point.loss
+    return (1 - scale) * costs.value(point.w) + (1 - scale) ** 2 * point.height
 
 
 def working_set(costs: Costs, w: NDArray[np.float64], force: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -157,32 +168,23 @@ def solve_on(
     c = point.w[selected]
     before = math.inf
     for step in range(NEWTON_STEPS):
-        scale, gap = costs.gap(c, -slope)
-        gap += (1 - scale) ** 2 * point.loss
+        second = point.curvatures
+        scaled = columns.scaled(np.sqrt(second))
+        gap = surrogate(costs, c, -slope, scaled.squares(), point.height)
         if step and (rough or gap <= wanted or gap > 0.9 * before):
             break
         before = gap
-        second = curvatures(point)
         intercept = None
         if obj.fit_intercept:
             q = columns.transposed_product(second, obj.n_threads)
             intercept = (float(point.first.sum()), q, float(second.sum()))
-        model = ResidualModel(columns.scaled(np.sqrt(second)), slope, c, costs, intercept)
+        model = ResidualModel(scaled, slope, c, costs, intercept)
         target = 0.9 * wanted if obj.loss.quadratic else max(0.1 * gap, 0.5 * wanted)
         start = model.objective()
-        model = minimise_model(model, point.loss, target, obj.n_threads, rough)
+        model = minimise_model(model, point.height, target, obj.n_threads, rough)
         c = take_step(obj, point, columns, c, model.c - c, intercept, costs, start - model.objective())
         point.w[selected] = c
         slope = columns.transposed_product(point.first, obj.n_threads)
-
-
-def curvatures(point: Point) -> NDArray[np.float64]:
-    """The second derivatives; a little where a loss is linear, so that every coordinate has some curvature."""
-    linear = (point.second == 0) & (point.first != 0)
-    if not linear.any():
-        return point.second
-    top = float(point.second.max()) or float(np.abs(point.first).max())
-    return np.where(linear, LINEAR * top, point.second)
 
 
 def take_step(

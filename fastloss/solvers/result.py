@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+MOST_FREE = 200  # coefficients that are fitted before the others
+ROUNDED = "rounding keeps the objective from falling further"  # why a run ends
+
 
 class ConvergenceWarning(UserWarning):
     """A solver stopped before it reached the tolerance."""
@@ -69,7 +72,7 @@ def check_objective(obj: object) -> None:
 
 def check_newton(obj: LinearObjective, solver: str) -> None:
     """Raise TypeError where Newton's method cannot handle the loss."""
-    if obj.n_outputs > 1 or not obj.loss.smooth:
+    if obj.has_many_outputs or not obj.loss.smooth:
         raise TypeError(
             f"{solver} needs a loss with one output a sample and a continuous gradient: SquaredError, Huber, "
             f"BinaryCrossEntropy(from_logits=True) or Poisson; got {obj.loss!r}. "
@@ -86,13 +89,35 @@ def check_max_iter(max_iter: int | None, default: int) -> int:
     return int(max_iter)
 
 
+def newton_start(obj: LinearObjective, w0: ArrayLike | None) -> NDArray[np.float64]:
+    """As `start_point`, unless that is worse than zeros: far away Newton's model says little of the loss.
+
+    Instead of zeros, the best point at which only coefficients that cost nothing are not 0, where there are any.
+    """
+    x = start_point(obj, w0)
+    if x.any() and obj.objective(x) < obj.loss_at_zero:
+        return x
+    free = obj.costs.free
+    return obj.null_point(free) if 0 < len(free) <= MOST_FREE else np.zeros(obj.size)
+
+
+def residual_at_zero(obj: LinearObjective) -> float:
+    """What the norm of a gradient is measured by where there is no duality gap; 1 where that is 0, or not needed."""
+    if obj.has_duality_gap:
+        return 1.0
+    gradient = obj.loss_and_gradient(np.zeros(obj.size))[1]
+    return obj.costs.residual(np.zeros(obj.n_features), -gradient[: obj.n_features]) or 1.0
+
+
 def start_point(obj: LinearObjective, w0: ArrayLike | None) -> NDArray[np.float64]:
-    """Where a solver starts: a copy of ``w0``, or zeros."""
+    """Where a solver starts: a copy of ``w0``, with 0 for what must not be negative but is; or zeros."""
     if w0 is None:
         return np.zeros(obj.size)
     x = as_real_array(w0, "w0").astype(np.float64)
     if x.shape != (obj.size,) or not np.isfinite(x).all():
         raise ValueError(f"w0 must hold {obj.size} finite numbers, got shape {x.shape}")
+    W = x.reshape(obj.n_outputs, -1)[:, : obj.n_features]
+    W[:] = obj.costs.project(W.ravel()).reshape(W.shape)
     return x
 
 
@@ -112,9 +137,10 @@ class Monitor:
             raise TypeError(f"callback must be callable, got {callback!r}")
         self.obj, self.solver, self.callback, self.verbose = obj, solver, callback, verbose
         self.start = time.perf_counter()
-        self.threshold = tol * obj.value(np.zeros(obj.size)) if obj.has_duality_gap else tol
+        self.threshold = tol * obj.loss_at_zero if obj.has_duality_gap else tol
         self.records: list[tuple[int, float, float, float, int]] = []
         self.message = ""
+        self.lowest, self.stalled = math.inf, 0  # looks since the objective last fell
         if verbose:
             print(f"{solver}: {obj.n_samples} samples, {obj.n_features} features; gap wanted {self.threshold:.3g}")
             print(f"{'iteration':>9} {'seconds':>9} {'objective':>16} {'gap':>10} {'support':>8}")
@@ -143,8 +169,10 @@ class Monitor:
         reached = (gap if known else stationarity) <= self.threshold
         if reached:
             self.message = "the duality gap reached the tolerance" if known else "the gradient reached the tolerance"
-        elif not np.isfinite(fun):
+        elif not np.isfinite(fun) or np.isnan(stationarity) or (known and np.isnan(gap)):
             self.message = "the objective is not finite"
+        self.stalled = 0 if fun < self.lowest else self.stalled + 1
+        self.lowest = min(self.lowest, fun)
         if self.callback is not None:
             try:
                 self.callback(self.result(x, iteration, reached))
@@ -170,6 +198,8 @@ class Monitor:
         """The final `Result`, with a warning where the tolerance was not reached."""
         success = "reached the tolerance" in self.message
         self.message = self.message or f"stopped after {iteration} iterations, before the tolerance was reached"
+        if self.records[-1][3] == math.inf and np.isfinite(self.records[-1][2]):
+            self.records[-1] = (*self.records[-1][:3], self.obj.duality_gap(x), self.records[-1][4])
         result = self.result(x, iteration, success)
         if self.verbose:
             print(f"{self.solver}: {result.message}")

@@ -1,0 +1,235 @@
+"""Proximal quasi-Newton with a Hessian from some of the rows: for many samples of few features."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastloss._descent import GramModel
+from fastloss.penalties import Costs
+from fastloss.solvers._model import minimise_model
+from fastloss.solvers.result import (
+    ROUNDED,
+    Monitor,
+    Result,
+    check_max_iter,
+    check_newton,
+    check_objective,
+    newton_start,
+    residual_at_zero,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from fastloss.objective import LinearObjective
+
+LARGEST = 2000  # features: a Hessian of 32 MB
+PASSES = 8  # products that BLAS does in the time in which a pass reads a number of X
+BLOCK_BYTES = 4 << 20
+SUFFICIENT = 1e-4  # of the predicted decrease must come true
+CHEAP = 16  # features: the Hessian of all rows takes no longer than a pass or two
+ASTRAY = 30  # times the model's is what the loss may curve along a step for the model to learn from it
+STALLED = 5  # steps in vain
+SMALLEST_SHARE = 1e-10  # of a step
+ROUNDING = 1e-14  # of an objective
+
+
+def fits(obj: LinearObjective) -> bool:
+    """Whether a problem is of the shape that this solver is for."""
+    return obj.is_dense and obj.n_features <= LARGEST and obj.n_samples >= 20 * obj.n_features
+
+
+def gram_newton(
+    obj: LinearObjective,
+    w0: ArrayLike | None = None,
+    *,
+    tol: float = 1e-6,
+    max_iter: int | None = None,
+    callback: Callable[[Result], object] | None = None,
+    verbose: bool = False,
+) -> Result:
+    """Minimise by quasi-Newton steps, each one pass over X, on a p x p model with the penalty kept as it is.
+
+    The model's Hessian is that of a part of the rows, corrected after each step by what the step shows of the true one
+    (BFGS). The run starts from the solution for part of the rows.
+
+    Parameters
+    ----------
+    obj, w0, tol, max_iter, callback, verbose
+        As for `fastloss.minimize`; ``max_iter`` counts steps and is 100 by default.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    TypeError
+        If X is not dense or the loss is not smooth.
+
+    References
+    ----------
+    J. D. Lee, Y. Sun and M. A. Saunders (2014), "Proximal Newton-type methods for minimizing composite functions",
+    SIAM J. Optimization 24(3). R. H. Byrd et al. (2011), "On the use of stochastic Hessian information in optimization
+    methods for machine learning", SIAM J. Optimization 21(3).
+    """
+    check_objective(obj)
+    check_newton(obj, "gram_newton")
+    if not obj.is_dense or obj.n_features > LARGEST:
+        raise TypeError(f"gram_newton needs a dense X of at most {LARGEST} features; prox_newton takes any")
+    max_iter = check_max_iter(max_iter, 100)
+    x = newton_start(obj, w0)
+    monitor = Monitor(obj, "gram_newton", tol, callback, verbose)
+    costs = with_intercept(obj)
+    every = stride(obj)
+    if every > 1 and not x.any() and max_iter > 0:
+        part = obj.rows(slice(None, None, 2 * every))
+        if part is not None:
+            x = solve_roughly(part, costs)
+    loss, gradient = obj.loss_and_gradient(x)
+    hessian: NDArray[np.float64] | None = None
+    iteration, residual_scale, share, astray = 0, residual_at_zero(obj), 1.0, False
+    fresh = every == 1 and obj.n_features <= CHEAP and not obj.loss.quadratic
+    while True:
+        fun = loss + costs.value(x)
+        residual = costs.residual(x, -gradient)
+        gap = certificate(obj, costs, x, loss, gradient, monitor.threshold)
+        if monitor.look(x, iteration, residual / residual_scale, fun, gap) or iteration >= max_iter:
+            break
+        if share == 1 and monitor.stalled >= STALLED:
+            monitor.message = ROUNDED
+            break
+        iteration += 1
+        if hessian is None:
+            hessian = sampled_hessian(obj, x, every)
+        step, predicted = newton_direction(hessian, x, gradient, costs, loss - obj.least_loss, monitor.threshold)
+        new = x + share * step
+        new_loss, new_gradient = obj.loss_and_gradient(new)
+        lower = new_loss + costs.value(new) <= fun - SUFFICIENT * share * predicted + ROUNDING * abs(fun)
+        # A step that fails has shown how the loss curves along it all the same, unless it led astray.
+        astray |= not update(hessian, new - x, new_gradient - gradient)
+        if not lower:
+            share /= 2
+            if share < SMALLEST_SHARE:
+                monitor.message = ROUNDED
+                break
+            continue
+        if astray or fresh:
+            hessian = None
+        x, loss, gradient, share, astray = new, new_loss, new_gradient, 1.0, False
+    return monitor.finish(x, iteration)
+
+
+def with_intercept(obj: LinearObjective) -> Costs:
+    """What the coordinates of a point cost: the intercept, where there is one, nothing."""
+    if not obj.fit_intercept:
+        return obj.costs
+    return Costs(*(np.append(cost, 0.0) for cost in obj.costs))
+
+
+def stride(obj: LinearObjective) -> int:
+    """Of how many rows one goes into the Hessian: it then costs about as much as a pass, and errs by a small part."""
+    rows = max(64 * obj.n_features, PASSES * obj.n_samples // obj.n_features)
+    return max(1, obj.n_samples // rows)
+
+
+def solve_roughly(part: LinearObjective, costs: Costs) -> NDArray[np.float64]:
+    """A few Newton steps on a part of the rows."""
+    x = np.zeros(part.size)
+    loss, gradient = part.loss_and_gradient(x)
+    threshold = 1e-4 * abs(loss)
+    for _ in range(8):
+        step, predicted = newton_direction(sampled_hessian(part, x, 1), x, gradient, costs, loss - part.least_loss, threshold)
+        before = loss + costs.value(x)
+        share = 1.0
+        while share > 1e-3:
+            new = x + share * step
+            new_loss, new_gradient = part.loss_and_gradient(new)
+            if new_loss + costs.value(new) <= before - SUFFICIENT * share * predicted:
+                break
+            share /= 2
+        else:
+            break
+        x, loss, gradient = new, new_loss, new_gradient
+        if predicted < 1e-3 * abs(before):
+            break
+    return x
+
+
+def sampled_hessian(obj: LinearObjective, x: NDArray[np.float64], every: int) -> NDArray[np.float64]:
+    """The loss's second derivatives by coefficients and intercept, from one row of so many."""
+    part = obj.rows(slice(None, None, every)) or obj
+    X = np.asarray(part.X)
+    n, p = X.shape
+    z = part.predict(x)
+    second = part.curvatures(z, *part.derivatives(z)[1:])
+    size = obj.size
+    result = np.zeros((size, size))
+    uniform = bool((second == second[0]).all())
+    rows = max(64, BLOCK_BYTES // (8 * p))
+    for begin in range(0, n, rows):
+        block, weight = X[begin : begin + rows], second[begin : begin + rows]
+        if uniform and block.dtype == np.float64:
+            result[:p, :p] += block.T @ block
+        else:
+            used = weight > 0
+            if not used.all():
+                block, weight = block[used], weight[used]
+            scaled = block * np.sqrt(1.0 if uniform else weight)[..., np.newaxis]
+            result[:p, :p] += scaled.T @ scaled
+        if obj.fit_intercept:
+            result[p, :p] += block.sum(axis=0) if uniform else weight @ block
+            result[p, p] += len(block) if uniform else weight.sum()
+    result[:p, p:] = result[p:, :p].T
+    return result * (second[0] if uniform else 1.0)
+
+
+def newton_direction(
+    hessian: NDArray[np.float64],
+    x: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    costs: Costs,
+    height: float,
+    threshold: float,
+) -> tuple[NDArray[np.float64], float]:
+    """To the minimum of the model, and by how much it falls."""
+    model = GramModel(hessian, gradient, x, costs)
+    start = model.objective()
+    minimise_model(model, height, 0.05 * threshold, 1)
+    return model.c - x, start - model.objective()
+
+
+def update(hessian: NDArray[np.float64], step: NDArray[np.float64], change: NDArray[np.float64]) -> bool:
+    """BFGS: the Hessian that agrees with the last step; whether the two were of one order before."""
+    turned = hessian @ step
+    along, seen = float(step @ turned), float(step @ change)
+    if not seen < ASTRAY * along:
+        return along == 0
+    if seen > 1e-10 * along:
+        hessian += np.outer(change, change / seen) - np.outer(turned, turned / along)
+    return True
+
+
+def certificate(
+    obj: LinearObjective,
+    costs: Costs,
+    x: NDArray[np.float64],
+    loss: float,
+    gradient: NDArray[np.float64],
+    threshold: float,
+) -> float:
+    """The duality gap, or a bound on it that needs no pass over X; infinite where it is not yet worth a pass."""
+    if not obj.has_duality_gap:
+        return math.nan
+    p = obj.n_features
+    w, force = x[:p], -gradient[:p]
+    scale, gap = obj.costs.gap(w, force)
+    if not obj.fit_intercept and len(obj.costs.free) == 0:
+        # The conjugate is convex: on the way to 0 it is at most what lies between its ends.
+        return gap + (1 - scale) * ((1 - scale) * loss if obj.loss.quadratic else loss - obj.least_loss)
+    return obj.duality_gap(x) if gap + (1 - scale) ** 2 * (loss - obj.least_loss) <= threshold else math.inf
