@@ -26,6 +26,7 @@ from fastloss.functional import (
 )
 from fastloss.losses import *  # noqa: F403 -- so that a new loss is exported by its own file
 from fastloss.objective import LinearObjective
+from fastloss.path import Path, regularization_path
 from fastloss.penalties import L1, L2, ElasticNet
 from fastloss.solvers import ConvergenceWarning, Result, minimize
 
@@ -35,6 +36,7 @@ __all__ = [
     "ConvergenceWarning",
     "ElasticNet",
     "LinearObjective",
+    "Path",
     "Result",
     "__version__",
     "binary_cross_entropy",
@@ -48,6 +50,7 @@ __all__ = [
     "mse",
     "poisson_nll",
     "quantile_loss",
+    "regularization_path",
     "rmse",
     "set_num_threads",
     "show_config",

@@ -9,6 +9,8 @@ import numpy as np
 from fastloss._linear import Design
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 
@@ -52,9 +54,7 @@ def _compressed(X: Any) -> Design:
     kind = getattr(X, "format", None)
     if kind not in ("csr", "csc") or not all(hasattr(X, name) for name in ("data", "indices", "indptr", "shape")):
         hint = f"; X.tocsc() makes one of this {kind} matrix" if isinstance(kind, str) else ""
-        raise TypeError(
-            f"X must be a numpy array, or a SciPy CSR or CSC matrix or array; got {type(X).__name__}{hint}"
-        )
+        raise TypeError(f"X must be a numpy array, or a SciPy CSR or CSC matrix or array; got {type(X).__name__}{hint}")
     _check(X)
     n, p = (int(size) for size in X.shape)
     lines, width = (n, p) if kind == "csr" else (p, n)
@@ -71,3 +71,56 @@ def _compressed(X: Any) -> Design:
     if stored and (indices.min() < 0 or indices.max() >= width):
         raise ValueError(f"X must be a valid compressed matrix; its indices must be in [0, {width})")
     return Design(kind, data, indices, starts, 0, (n, p))
+
+
+BLOCK = 1 << 18  # numbers of X that are looked at at a time
+
+
+def column_scales(X: Any, weight: NDArray[Any] | None) -> NDArray[np.float64]:
+    """The standard deviations of the columns of a valid X, weighted; 1 for columns that are constant.
+
+    In two passes, for the means and for the squares of the differences to them. Rows of weight 0 are not read.
+    """
+    n, p = (int(size) for size in X.shape)
+    w = np.ones(n) if weight is None else weight.astype(np.float64)
+    total = float(w.sum())
+    sums, squares, stored = np.zeros(p), np.zeros(p), np.zeros(p)
+    if isinstance(X, np.ndarray):
+        for block, v in _row_blocks(X, w):
+            sums += v @ block
+        mean = sums / total
+        for block, v in _row_blocks(X, w):
+            squares += v @ (block - mean) ** 2
+    else:
+        for column, value, v in _stored_numbers(X, w):
+            sums += np.bincount(column, v * value, p)
+        mean = sums / total
+        for column, value, v in _stored_numbers(X, w):
+            squares += np.bincount(column, v * (value - mean[column]) ** 2, p)
+            stored += np.bincount(column, v, p)
+        squares += np.maximum(total - stored, 0) * mean**2
+    scale = np.sqrt(squares / total)
+    return np.where(scale > 10 * np.finfo(X.dtype).eps * np.abs(mean), scale, 1.0)
+
+
+def _row_blocks(X: NDArray[Any], w: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Blocks of rows of a dense X in float64, with their weights."""
+    rows = max(1, BLOCK // X.shape[1])
+    for start in range(0, len(X), rows):
+        v = w[start : start + rows]
+        used = v > 0
+        if used.all():
+            yield X[start : start + rows].astype(np.float64), v
+        elif used.any():
+            yield X[start : start + rows][used].astype(np.float64), v[used]
+
+
+def _stored_numbers(X: Any, w: NDArray[np.float64]) -> Iterator[tuple[NDArray[Any], ...]]:
+    """The stored numbers of a compressed X that count, by blocks: their columns, values and weights."""
+    starts = np.asarray(X.indptr, dtype=np.int64)
+    for begin in range(0, int(starts[-1]), BLOCK):
+        part = slice(begin, min(begin + BLOCK, int(starts[-1])))
+        line = np.repeat(np.arange(len(starts) - 1), np.diff(starts.clip(part.start, part.stop)))
+        row, column = (line, X.indices[part]) if X.format == "csr" else (X.indices[part], line)
+        used = w[row] > 0
+        yield column[used], X.data[part][used].astype(np.float64), w[row[used]]

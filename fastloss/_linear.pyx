@@ -220,7 +220,7 @@ cdef class Design:
     shape : tuple of two ints
     """
     cdef Pass layout
-    cdef object held  # what the pointers point into
+    cdef readonly tuple held  # data, indices, starts: what the pointers point into
     cdef readonly tuple shape
     cdef readonly object dtype
     cdef readonly str name
@@ -348,7 +348,6 @@ cdef class Design:
             with nogil:
                 dot_columns(&job, 0, job.p, gradients)
         return result
-
 
     def take_columns(self, selected, weight):
         """A copy of some columns in float64; rows whose weight is 0 are empty there, whatever X holds.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastloss._arrays import as_real_array
-from fastloss._logits import Data, blocks, check_data, column_sums, rows_of_block, total_weight
+from fastloss._logits import Data, blocks, check_data, rows_of_block, total_weight
+from fastloss._rows import column_sums
 from fastloss.losses import CategoricalCrossEntropy
 
 if TYPE_CHECKING:

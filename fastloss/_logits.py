@@ -1,8 +1,8 @@
 """Blocks of logits, X W' + b, and of the gradients that take their place: all that ever exists of the n x K matrix.
 
 A block's logits are one matrix product, the loss and its gradient are found in place, and further products take the
-gradient to where it is wanted. The products use NumPy's BLAS with its own threads, the loss ours: never both at once.
-Blocks are cut by shapes alone, so that results do not depend on our number of threads.
+gradient to where it is wanted. The products of a dense X use NumPy's BLAS with its own threads, the loss ours: never
+both at once. Blocks are cut by X and the weights alone, so that results do not depend on our number of threads.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from fastloss._rows import Compressed, cut, factor, multiply, read
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,15 +24,15 @@ class Block(NamedTuple):
     """Some rows of X with the gradient of their losses with respect to their logits."""
 
     rows: slice | NDArray[np.intp]
-    X: NDArray[Any]
+    X: Any  # an array, or CompressedRows
     value: float
-    residual: NDArray[Any]  # valid until the next block
+    residual: NDArray[Any]  # valid until the next block, as X may be
 
 
 class Data(NamedTuple):
     """What a pass goes through. Arrays are of X's dtype, but labels of any."""
 
-    X: NDArray[Any]
+    X: NDArray[Any] | Compressed
     labels: NDArray[Any]  # (n,), or (n, K) of probabilities
     sample_weight: NDArray[Any] | None
     offset: NDArray[Any] | None  # (n, K)
@@ -89,42 +91,32 @@ def rows_of_block(n: int, k: int, numbers: int, least: int) -> int:
     return min(max(n, 1), max(least, numbers // k // 8 * 8))
 
 
-def logits_of(
-    data: Data,
-    rows: slice | NDArray[np.intp],
-    X: NDArray[Any],
-    W: NDArray[Any],
-    b: NDArray[Any] | None,
-    out: NDArray[Any],
-) -> NDArray[Any]:
-    """The logits of some rows, in the first rows of `out`."""
-    z = np.matmul(X, W.T, out=out[: len(X)])
-    if b is not None:
-        z += b
-    if data.offset is not None:
-        z += data.offset[rows]
-    return z
+def row_blocks(data: Data, block_rows: int) -> Iterator[tuple[slice | NDArray[np.intp], Any]]:
+    """The rows that count with their X, block by block: the X of the others may hold anything."""
+    return read(data.X, _counting(data, block_rows))
 
 
-def row_blocks(data: Data, block_rows: int) -> Iterator[slice | NDArray[np.intp]]:
-    """The rows that count, block by block: the X of the others may hold anything."""
-    for start in range(0, len(data.X), block_rows):
-        whole = slice(start, min(len(data.X), start + block_rows))
+def _counting(data: Data, block_rows: int) -> Iterator[slice | NDArray[np.intp]]:
+    for whole in cut(data.X, block_rows):
         used = used_mask(data, whole)
         if used is None:
             yield whole
         elif used.any():
-            yield start + np.flatnonzero(used)
+            yield whole.start + np.flatnonzero(used)
 
 
 def blocks(
     data: Data, W: NDArray[Any], b: NDArray[Any] | None, block_rows: int, n_threads: int | None, gradient: bool = True
 ) -> Iterator[Block]:
     """Go through the rows that count; residuals are logits still where no gradient is asked for."""
-    buffer = np.empty((block_rows, len(W)), data.X.dtype)
-    for rows in row_blocks(data, block_rows):
-        X = data.X[rows]
-        z = logits_of(data, rows, X, W, b, buffer)
+    buffer, transposed = np.empty((block_rows, len(W)), data.X.dtype), factor(data.X, W)
+    for rows, X in row_blocks(data, block_rows):
+        z = buffer[: len(X)]
+        multiply(X, transposed, z, n_threads)
+        if b is not None:
+            z += b
+        if data.offset is not None:
+            z += data.offset[rows]
         weight = None if data.sample_weight is None else data.sample_weight[rows]
         if gradient:
             value, _ = data.loss.value_and_grad(
@@ -133,9 +125,3 @@ def blocks(
         else:
             value = data.loss(data.labels[rows], z, weight, reduction="sum", n_threads=n_threads)
         yield Block(rows, X, value, z)
-
-
-def column_sums(residual: NDArray[Any]) -> NDArray[Any]:
-    """The sums over rows: by BLAS, NumPy's own reduction over rows is slower than the loss."""
-    sums: NDArray[Any] = np.ones(len(residual), residual.dtype) @ residual
-    return sums

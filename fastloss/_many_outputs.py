@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss._logits import Block, Data, blocks, check_data, column_sums, row_blocks, rows_of_block, total_weight
+from fastloss._logits import (
+    Block,
+    Data,
+    blocks,
+    check_data,
+    row_blocks,
+    rows_of_block,
+    total_weight,
+    used_mask,
+)
+from fastloss._rows import Compressed, Gradient, column_sums, copied_rows, rows_in_place
 from fastloss._runtime import get_num_threads
 
 if TYPE_CHECKING:
@@ -29,10 +39,16 @@ class ManyOutputs:
         check_data(data, n_outputs, "y")
         data.loss(np.empty(0), np.empty((0, n_outputs)), reduction="sum", n_threads=n_threads)  # checks n_threads
         self.data, self.n_outputs, self.n_threads = data, n_outputs, n_threads
-        self.block_rows = rows_of_block(len(data.X), n_outputs, BLOCK_NUMBERS, LEAST_ROWS)
-        threads = get_num_threads() if n_threads is None else int(n_threads)
-        numbers = self.block_rows * n_outputs * data.X.dtype.itemsize // 8 * (threads - 1) // max(1, threads)
-        self.loss_threads = n_threads if numbers > WAKING else 1
+        least = max(LEAST_ROWS, data.X.least_rows) if isinstance(data.X, Compressed) else LEAST_ROWS
+        self.block_rows = rows_of_block(len(data.X), n_outputs, BLOCK_NUMBERS, least)
+        self.block_threads = n_threads
+        if not isinstance(data.X, Compressed):
+            if not rows_in_place(data.X) or used_mask(data, slice(None)) is not None:
+                self.block_rows = min(self.block_rows, copied_rows(data.X.shape[1]))
+            threads = get_num_threads() if n_threads is None else int(n_threads)
+            numbers = self.block_rows * n_outputs * data.X.dtype.itemsize // 8 * (threads - 1) // max(1, threads)
+            if numbers <= WAKING:
+                self.block_threads = 1
         #: What the mean divides by.
         self.total = total_weight(data)
 
@@ -42,18 +58,15 @@ class ManyOutputs:
         dtype = self.data.X.dtype
         W, b = np.ascontiguousarray(W, dtype=dtype), b.astype(dtype)
         added = b if b.any() else None
-        return blocks(self.data, W, added, self.block_rows, self.loss_threads, gradient), W, b
+        return blocks(self.data, W, added, self.block_rows, self.block_threads, gradient), W, b
 
     def _gradient(self, run: Any) -> tuple[float, NDArray[Any]]:
         """The sums of losses, and of their gradients with respect to W and b side by side."""
-        k, p = self.n_outputs, self.data.X.shape[1]
-        coefficients, intercepts = np.zeros((k, p)), np.zeros(k)
-        product, total = np.empty((k, p), self.data.X.dtype), 0.0
+        total, gradient = 0.0, Gradient(self.data.X, self.n_outputs, self.n_threads)
         for block in run:
             total += block.value
-            coefficients += np.matmul(block.residual.T, block.X, out=product)
-            intercepts += column_sums(block.residual)
-        return total, np.column_stack([coefficients, intercepts])
+            gradient.add(block.X, block.residual)
+        return total, gradient.total()
 
     def evaluate(self, W: NDArray[Any], b: NDArray[Any], gradient: bool) -> tuple[float, NDArray[Any] | None]:
         """The sum of the losses at coefficients of shape (K, p) and intercepts (K,); its gradient, (K, p + 1)."""
@@ -73,19 +86,18 @@ class ManyOutputs:
     @cached_property
     def _targets(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Sums over the samples of a_i (x_i, 1), shape (K, p + 1), and of A_i (x_i, 1), with weights: constants."""
-        p = self.data.X.shape[1]
-        labels, totals = np.zeros((self.n_outputs, p + 1)), np.zeros(p + 1)
-        data = self.data
-        for rows in row_blocks(data, self.block_rows):
-            X, a = data.X[rows], data.loss.targets(data.labels[rows], self.n_outputs)
+        data, k = self.data, self.n_outputs
+        products, sums = Gradient(data.X, k + 1, self.n_threads), np.zeros(k + 1)
+        for rows, X in row_blocks(data, self.block_rows):
+            a = data.loss.targets(data.labels[rows], k)
             if data.sample_weight is not None:
                 a *= data.sample_weight[rows][:, np.newaxis]
-            whole = a.sum(axis=1)
-            labels[:, :p] += a.T @ X
-            labels[:, p] += a.sum(axis=0)
-            totals[:p] += whole @ X
-            totals[p] += whole.sum()
-        return labels, totals
+            a = np.column_stack([a, a.sum(axis=1)])
+            products.add(X, a.astype(data.X.dtype, copy=False))
+            sums += a.sum(axis=0)
+        both = products.total()
+        both[:, -1] = sums  # in float64 for float32, too
+        return both[:k], both[k]
 
     def dual_point(
         self, W: NDArray[Any], b: NDArray[Any], balanced: bool

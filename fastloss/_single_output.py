@@ -98,9 +98,20 @@ class SingleOutput:
     def columns(self, selected: NDArray[np.int64]) -> Columns:
         """A copy of some columns of X."""
         data, indices, starts = self.design.take_columns(selected, self.sample_weight)
-        if starts is not None:
+        if indices is not None and starts is not None:
             data, indices, starts = _canonical(data, indices, starts)
         return Columns(data, indices, starts, len(self.y))
+
+    @cached_property
+    def loss_at_zero(self) -> float:
+        """The mean loss where all coefficients and the intercept are 0."""
+        zeros = np.zeros(len(self.y)) if self.offset is None else self.offset.astype(np.float64)
+        return self.derivatives(zeros)[0]
+
+    @cached_property
+    def least_loss(self) -> float:
+        """A lower bound on the mean loss, minus the conjugate at 0; 0 where that is not known."""
+        return -self.conjugate(np.zeros(len(self.y)), 1.0) / self.total if self.loss.has_conjugate else 0.0
 
     @cached_property
     def _labels(self) -> NDArray[np.float64]:

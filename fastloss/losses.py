@@ -34,6 +34,10 @@ Array = NDArray[np.float64]
 #: Every loss class of the package by the name of its class; tests, benchmarks and docs run over it.
 REGISTRY: dict[str, type[Loss]] = {}
 
+# Of its gradient is what a loss curves at least in the eyes of Newton's method, or steps go too far: predictions have a
+# natural unit here, that of logarithms, and this ends a step after 20.
+LINEAR = 0.05
+
 
 class Loss(BlockLoss):
     """Base class of all losses: immutable, compared and hashed by class and parameters, safe to pickle and to share."""
@@ -82,11 +86,8 @@ class Loss(BlockLoss):
         return _rebuild, (type(self), self._parameters)
 
     def _curvatures(self, y_true: Array, y_pred: Array, first: Array, second: Array) -> Array:
-        """The second derivatives as Newton's method takes them: where the loss is linear, a little more than 0."""
-        linear = (second == 0) & (first != 0)
-        if not linear.any():
-            return second
-        return np.where(linear, 1e-3 * (float(second.max()) or float(np.abs(first).max())), second)
+        """The second derivatives as Newton's method takes them: not 0 where the loss is about linear."""
+        return second if self.quadratic else np.maximum(second, LINEAR * np.abs(first))
 
     @property
     def has_conjugate(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,10 @@ import numpy as np
 
 from fastloss._arrays import as_real_array
 from fastloss._checks import check_number
-from fastloss._design import make_design
+from fastloss._design import column_scales, make_design
 from fastloss._logits import Data, used_mask
 from fastloss._many_outputs import ManyOutputs
+from fastloss._rows import Compressed
 from fastloss._single_output import SingleOutput
 from fastloss.losses import CategoricalCrossEntropy, Loss
 from fastloss.penalties import L1, Costs, ElasticNet
@@ -57,6 +59,11 @@ class LinearObjective:
         Whether there is an intercept.
     offset : array_like of shape (n,), or (n, K), optional
         Added to the model's predictions.
+    standardize : bool
+        Whether the penalty is on the coefficients of features that are scaled to variance 1 (and centred, where there
+        is an intercept, which takes care of that): coefficient j counts in it times the standard deviation of its
+        feature, weighted as the samples are. X stays as it is, so a sparse one stays sparse, and coefficients are those
+        of X. A feature that is constant is not scaled.
     n_threads : int, optional
         As for the losses: results do not depend on it, to the last bit. Products with K classes are left to NumPy's
         BLAS, with its own number of threads.
@@ -86,6 +93,7 @@ class LinearObjective:
         sample_weight: ArrayLike | None = None,
         fit_intercept: bool = True,
         offset: ArrayLike | None = None,
+        standardize: bool = False,
         n_threads: int | None = None,
     ) -> None:
         self._design = make_design(X)
@@ -97,9 +105,11 @@ class LinearObjective:
             raise TypeError(f"penalty must be an L1, L2, ElasticNet or None, got {penalty!r}")
         if not isinstance(fit_intercept, bool | np.bool_):
             raise TypeError(f"fit_intercept must be True or False, got {fit_intercept!r}")
+        if not isinstance(standardize, bool | np.bool_):
+            raise TypeError(f"standardize must be True or False, got {standardize!r}")
         penalty.costs(self._design.shape[1])
         self.X, self.loss, self.penalty = X, loss, penalty
-        self.fit_intercept = bool(fit_intercept)
+        self.fit_intercept, self.standardize = bool(fit_intercept), bool(standardize)
         self.n_threads = n_threads
         self.n_samples, self.n_features = self._design.shape
         self._outputs: SingleOutput | ManyOutputs
@@ -114,6 +124,8 @@ class LinearObjective:
             if sample_weight is None:
                 raise ValueError("y must hold a label that counts; all are ignored, or of class weight 0")
             raise ValueError("sample_weight must have a positive sum over labels that count, got 0")
+        #: Standard deviations of the features where these are standardised, else None.
+        self.scales = column_scales(X, self._row_weights()) if standardize else None
         #: The number of outputs a sample: of classes, or 1.
         self.n_outputs = self._outputs.n_outputs
         #: Length of a point: coefficients, and intercepts where there are any.
@@ -153,7 +165,16 @@ class LinearObjective:
             raise ValueError(f"offset must have one column for each of {k} classes, got {shift.shape[1]}")
         self.y = labels
         self.offset = None if shift is None else _finite(shift.astype(self._design.dtype, copy=False))
-        return ManyOutputs(Data(np.asarray(self.X), labels, self.sample_weight, self.offset, loss), k, self.n_threads)
+        X = np.asarray(self.X) if self.is_dense else Compressed(self._design)
+        return ManyOutputs(Data(X, labels, self.sample_weight, self.offset, loss), k, self.n_threads)
+
+    def _row_weights(self) -> NDArray[Any] | None:
+        """What each row of X counts."""
+        ignored = getattr(self.loss, "ignore_index", None) if self.y.ndim == 1 else None
+        if ignored is None:
+            return self.sample_weight
+        counts: NDArray[Any] = (self.y != ignored).astype(np.float64)
+        return counts if self.sample_weight is None else counts * self.sample_weight
 
     def _vector(self, x: ArrayLike, name: str) -> NDArray[Any]:
         """`x` as a contiguous vector of X's dtype with one entry a sample."""
@@ -220,7 +241,7 @@ class LinearObjective:
         value = total / self._outputs.total
         if self.penalty.l2:
             value += self._ridge(W)
-            sums[:, : self.n_features] += self.penalty.gradient(W)
+            sums[:, : self.n_features] += 2 * self.costs.ridge.reshape(W.shape) * W
         gradient = (sums if self.fit_intercept else sums[:, : self.n_features]).reshape(-1)
         if out is None:
             return value, gradient
@@ -250,14 +271,12 @@ class LinearObjective:
         step = check_number("step", step, 0, math.inf)
         result = self._split(w)[0].copy()
         W = result.reshape(self.n_outputs, -1)[:, : self.n_features]
-        W[:] = self.penalty.with_strengths(self.penalty.l1, 0.0).prox(W, step)
+        W[:] = self.costs._replace(ridge=np.zeros(W.size)).prox(W.ravel(), step).reshape(W.shape)
         return result
 
     def _ridge(self, W: NDArray[Any]) -> float:
-        if not self.penalty.l2:
-            return 0.0
-        weights = self.penalty.weights
-        return self.penalty.l2 * float((W * W).sum() if weights is None else ((W * W) @ weights).sum())
+        c = W.ravel()
+        return float(self.costs.ridge @ (c * c)) if self.penalty.l2 else 0.0
 
     @property
     def has_duality_gap(self) -> bool:
@@ -337,22 +356,26 @@ class LinearObjective:
     @cached_property
     def loss_at_zero(self) -> float:
         """The mean loss where all coefficients and intercepts are 0."""
-        if not isinstance(self._outputs, SingleOutput):
-            return self.value(np.zeros(self.size))
-        zeros = np.zeros(self.n_samples) if self.offset is None else self.offset.astype(np.float64)
-        return self._outputs.derivatives(zeros)[0]
+        if isinstance(self._outputs, SingleOutput):
+            return self._outputs.loss_at_zero
+        return self._outputs.evaluate(*self._split(np.zeros(self.size))[1:], False)[0] / self._outputs.total
 
     @property
     def is_dense(self) -> bool:
         """Whether X is a dense array."""
         return isinstance(self.X, np.ndarray)
 
-    @cached_property
+    @property
     def least_loss(self) -> float:
-        """A lower bound on the mean loss, minus the conjugate at 0; 0 where that is not known."""
-        if not self.loss.has_conjugate:
-            return 0.0
-        return -self._single().conjugate(np.zeros(self.n_samples), 1.0) / self._outputs.total
+        """A lower bound on the mean loss; for one output a sample."""
+        return self._single().least_loss
+
+    def with_penalty(self, penalty: ElasticNet) -> LinearObjective:
+        """The same loss on the same data with another penalty; nothing is copied or checked again."""
+        other = copy(self)
+        other.penalty = penalty
+        other.__dict__.pop("costs", None)
+        return other
 
     def rows(self, selected: slice) -> LinearObjective | None:
         """The objective of some of the rows, not copied; None if none of them counts."""
@@ -401,7 +424,13 @@ class LinearObjective:
     @cached_property
     def costs(self) -> Costs:
         """What each coefficient costs, class after class."""
-        return Costs(*(np.tile(cost, self.n_outputs) for cost in self.penalty.costs(self.n_features)))
+        return self._costs_of(self.penalty)
+
+    def _costs_of(self, penalty: ElasticNet) -> Costs:
+        up, down, ridge = penalty.costs(self.n_features)
+        if self.scales is not None:
+            up, down, ridge = up * self.scales, down * self.scales, ridge * self.scales**2
+        return Costs(*(np.tile(cost, self.n_outputs) for cost in (up, down, ridge)))
 
     def feasible(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
         """First derivatives, changed by as little as makes them balance what costs nothing: see `duality_gap`."""
@@ -427,22 +456,22 @@ class LinearObjective:
     def lambda_max(self) -> float:
         """The smallest l1 strength at which all coefficients are 0 (with the best intercept): the start of a path."""
         outputs = self._outputs
-        weights = np.ones(self.n_features) if self.penalty.weights is None else self.penalty.weights
+        unit = self._costs_of(self.penalty.with_strengths(1.0, 0.0))
+        free = np.flatnonzero(unit.up == 0)
         if isinstance(outputs, SingleOutput):
-            if self.penalty.positive and (weights == 0).any():
+            if self.penalty.positive and len(free):
                 raise ValueError("penalty must have weights > 0 where coefficients must be positive for lambda_max")
-            null = self.null_point(np.flatnonzero(weights == 0))
+            null = self.null_point(free)
             force = -self.correlate(self.derivatives(self.predict(null))[1])
         else:
             intercepts = outputs.best_intercepts() if self.fit_intercept else np.zeros(self.n_outputs)
             _, sums = outputs.evaluate(np.zeros((self.n_outputs, self.n_features)), intercepts, True)
             assert sums is not None
             force = -sums[:, : self.n_features].ravel() / outputs.total
-        weights = np.tile(weights, self.n_outputs)
-        if self.penalty.positive:
-            force = np.maximum(force, 0)
-        used = weights > 0
-        return float((np.abs(force[used]) / weights[used]).max(initial=0.0))
+        force[free] = 0
+        up, down = np.maximum(force, 0), np.maximum(-force, 0)
+        used = unit.up > 0
+        return float(np.maximum(up[used] / unit.up[used], down[used] / unit.down[used]).max(initial=0.0))
 
 
 def _finite(offset: NDArray[Any]) -> NDArray[Any]:

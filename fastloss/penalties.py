@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["L1", "L2", "ElasticNet"]
 
 
-def soft_threshold(
-    w: NDArray[Any], threshold: float | NDArray[Any], out: NDArray[Any] | None = None
-) -> NDArray[Any]:
+def soft_threshold(w: NDArray[Any], threshold: float | NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Move every entry towards 0 by ``threshold``, and to exactly 0 where it is not larger."""
     # w - clip(w): an entry inside becomes exactly 0; NaN stays NaN.
     threshold = np.minimum(threshold, float(np.finfo(w.dtype).max)).astype(w.dtype)

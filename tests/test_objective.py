@@ -198,4 +198,7 @@ def test_scipy_reaches_the_same_minimum(case, setting):
     theirs = optimize.minimize(objective.value_and_grad, np.zeros(objective.size), jac=True, tol=1e-12)
     ours = fl.minimize(objective, tol=1e-10)
     assert ours.fun == pytest.approx(theirs.fun, rel=1e-9)
-    np.testing.assert_allclose(ours.x, theirs.x, atol=1e-4)
+    # Where the loss is linear at all samples the intercept has no price, up to the next kink.
+    linear = not objective.derivatives(objective.predict(ours.x))[2].any()
+    unique = 6 if linear else objective.size
+    np.testing.assert_allclose(ours.x[:unique], theirs.x[:unique], atol=1e-4)

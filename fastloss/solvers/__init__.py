@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,18 +10,37 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastloss.solvers.fista import fista
-from fastloss.solvers.gram_newton import fits, gram_newton
-from fastloss.solvers.prox_newton import prox_newton
-from fastloss.solvers.result import ConvergenceWarning, Result, check_objective
+from fastloss.solvers.gram_newton import MAX_ITER as STEPS
+from fastloss.solvers.gram_newton import GramNewton, fits, gram_newton
+from fastloss.solvers.prox_newton import MAX_ITER as WORKING_SETS
+from fastloss.solvers.prox_newton import ProxNewton, prox_newton
+from fastloss.solvers.result import (
+    ConvergenceWarning,
+    Monitor,
+    Result,
+    check_max_iter,
+    check_newton,
+    check_objective,
+)
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from fastloss.objective import LinearObjective
 
 __all__ = ["ConvergenceWarning", "Result", "fista", "minimize"]
 
-SOLVERS: dict[str, Callable[..., Result]] = {"fista": fista, "ista": partial(fista, accelerated=False), "prox_newton": prox_newton, "gram_newton": gram_newton}
+SOLVERS: dict[str, Callable[..., Result]] = {
+    "fista": fista,
+    "ista": partial(fista, accelerated=False),
+    "prox_newton": prox_newton,
+    "gram_newton": gram_newton,
+}
+# Those whose state lives on along a path, with their limits of iterations.
+STATES: dict[str, tuple[Callable[..., ProxNewton | GramNewton], int]] = {
+    "prox_newton": (ProxNewton, WORKING_SETS),
+    "gram_newton": (partial(GramNewton, path=True), STEPS),
+}
 
 
 def minimize(
@@ -41,9 +61,10 @@ def minimize(
         What to minimise.
     w0 : array_like of shape (obj.size,), optional
         Where to start; zeros by default.
-    solver : {"auto", "prox_newton", "fista", "ista"}
-        ``"auto"`` chooses: `prox_newton` for losses with one output a sample, else `fista`. ``"ista"`` is proximal
-        gradient without momentum.
+    solver : {"auto", "prox_newton", "gram_newton", "fista", "ista"}
+        ``"auto"`` chooses: for a loss with one output a sample `gram_newton` where X is dense and has 20 times as many
+        rows as columns, else `prox_newton`; for several outputs `fista`. ``"ista"`` is proximal gradient without
+        momentum.
     tol : float
         Stop when the duality gap is at most ``tol`` times the loss at w = 0. Where no gap is known (no penalty, or a
         loss without a known conjugate), when the norm of the proximal gradient is at most ``tol`` times that at 0.
@@ -70,17 +91,62 @@ def minimize(
     TypeError, ValueError
         If an argument is not what it may be, or the solver cannot handle the loss.
     """
-    if not isinstance(solver, str) or (solver != "auto" and solver not in SOLVERS):
-        raise ValueError(f"solver must be 'auto', {', '.join(map(repr, SOLVERS))}; got {solver!r}")
     check_objective(obj)
-    run = SOLVERS[_choose(obj) if solver == "auto" else solver]
-    # Points where the objective is not finite are found as such, and turned back from.
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+    run = SOLVERS[_choose(obj, solver)]
+    with _not_finite_is_found():
         return run(obj, w0, tol=tol, max_iter=max_iter, callback=callback, verbose=verbose)
 
 
-def _choose(obj: LinearObjective) -> str:
-    """The solver that is likely the fastest."""
+def start_run(
+    obj: LinearObjective, solver: str, tol: float, max_iter: int | None
+) -> Callable[[LinearObjective], Result]:
+    """What minimises objectives that differ from the first in their penalty alone, each from the solution before.
+
+    It does not warn where a tolerance was not reached: the result says so.
+    """
+    name = _choose(obj, solver)
+    if name not in STATES:
+        return _restarts(SOLVERS[name], tol, max_iter)
+    check_newton(obj, name)
+    state_of, default = STATES[name]
+    limit = check_max_iter(max_iter, default)
+    with _not_finite_is_found():
+        state = state_of(obj, None)
+
+    def go_on(other: LinearObjective) -> Result:
+        monitor = Monitor(other, name, tol)
+        with _not_finite_is_found():
+            iteration = state.run(other, monitor, limit)
+            return monitor.finish(state.x, iteration, warn=False)
+
+    return go_on
+
+
+def _restarts(solve: Callable[..., Result], tol: float, max_iter: int | None) -> Callable[[LinearObjective], Result]:
+    x: NDArray[np.float64] | None = None
+
+    def go_on(other: LinearObjective) -> Result:
+        nonlocal x
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            result = solve(other, x, tol=tol, max_iter=max_iter)
+        x = result.x
+        return result
+
+    return go_on
+
+
+def _choose(obj: LinearObjective, solver: str) -> str:
+    """The solver that is asked for; with "auto" the one that is likely the fastest."""
+    if not isinstance(solver, str) or (solver != "auto" and solver not in SOLVERS):
+        raise ValueError(f"solver must be 'auto', {', '.join(map(repr, SOLVERS))}; got {solver!r}")
+    if solver != "auto":
+        return solver
     if obj.has_many_outputs or not obj.loss.smooth:
         return "fista"
     return "gram_newton" if fits(obj) else "prox_newton"
+
+
+def _not_finite_is_found() -> np.errstate:
+    """Points where the objective is not finite are found as such, and turned back from."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")

@@ -27,9 +27,7 @@ ROUNDING = 1e-16  # of the loss: a round that gains less gains nothing
 SMALLEST_SIGMA, FIRST_SIGMA, LARGEST_SIGMA = 1e-2, 300.0, 1e8  # of the proximal point's step, in units of 1 / curvature
 
 
-def minimise_model(
-    model: Model, height: float, wanted: float, n_threads: int | None, rough: bool = False
-) -> Model:
+def minimise_model(model: Model, height: float, wanted: float, n_threads: int | None, rough: bool = False) -> Model:
     """Go on from the model's point until a bound on its suboptimality is at most `wanted`.
 
     Whatever costs more than a sweep is tried once the sweeps since have cost as much, so that it can at most double
@@ -38,11 +36,14 @@ def minimise_model(
     Parameters
     ----------
     model : ResidualModel or GramModel
+        What to minimise; it moves.
     height : float
         By how much the loss is more than it could be: about what the dual loses, times (1 - s)^2, when its point is
         scaled by s.
     wanted : float
+        The bound.
     n_threads : int or None
+        Of products with columns.
     rough : bool
         Whether to stop as well once the decrease of a round is small next to what came before it.
 
@@ -137,7 +138,7 @@ def extrapolate(model: Model, points: list[NDArray[np.float64]]) -> None:
         return
     proposal = points[-1].copy()
     proposal[support] = weights @ stack[1:, support] / total
-    _move_if_lower(model, model.penalty.project(proposal))
+    move_if_lower(model, model.penalty.project(proposal))
 
 
 def newton_step(model: Model, support: NDArray[Any]) -> None:
@@ -155,7 +156,7 @@ def newton_step(model: Model, support: NDArray[Any]) -> None:
     for share in (1.0, 0.5, 0.2, 0.05):  # those whose sign would change stay at 0: they may have to go
         target = c + share * step
         proposal[support] = np.where(target * c > 0, target, 0.0)
-        if _move_if_lower(model, proposal):
+        if move_if_lower(model, proposal):
             return
 
 
@@ -209,10 +210,11 @@ def proximal_point(model: GramModel, sigma: float, max_systems: int = 40) -> boo
         a, h, value, c = new_a, new_h, new_value, new_c
     proposal = model.c.copy()
     proposal[near] = c
-    return _move_if_lower(model, proposal)
+    return move_if_lower(model, proposal)
 
 
-def _move_if_lower(model: Model, proposal: NDArray[np.float64]) -> bool:
+def move_if_lower(model: Model, proposal: NDArray[np.float64]) -> bool:
+    """Go to a point if the model is lower there; whether it is."""
     before, here = model.c.copy(), model.objective()
     model.move(proposal)
     if model.objective() < here:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 
     from fastloss.objective import LinearObjective
 
+MAX_ITER = 100  # steps
 LARGEST = 2000  # features: a Hessian of 32 MB
 PASSES = 8  # products that BLAS does in the time in which a pass reads a number of X
 BLOCK_BYTES = 4 << 20
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
 CHEAP = 16  # features: the Hessian of all rows takes no longer than a pass or two
 ASTRAY = 30  # times the model's is what the loss may curve along a step for the model to learn from it
+STALE = 3  # steps of a run after which the next had better begin with a Hessian of its own
 STALLED = 5  # steps in vain
 SMALLEST_SHARE = 1e-10  # of a step
 ROUNDING = 1e-14  # of an objective
@@ -82,47 +84,78 @@ def gram_newton(
     check_newton(obj, "gram_newton")
     if not obj.is_dense or obj.n_features > LARGEST:
         raise TypeError(f"gram_newton needs a dense X of at most {LARGEST} features; prox_newton takes any")
-    max_iter = check_max_iter(max_iter, 100)
-    x = newton_start(obj, w0)
+    max_iter = check_max_iter(max_iter, MAX_ITER)
+    run = GramNewton(obj, w0)
     monitor = Monitor(obj, "gram_newton", tol, callback, verbose)
-    costs = with_intercept(obj)
-    every = stride(obj)
-    if every > 1 and not x.any() and max_iter > 0:
-        part = obj.rows(slice(None, None, 2 * every))
-        if part is not None:
-            x = solve_roughly(part, costs)
-    loss, gradient = obj.loss_and_gradient(x)
-    hessian: NDArray[np.float64] | None = None
-    iteration, residual_scale, share, astray = 0, residual_at_zero(obj), 1.0, False
-    fresh = every == 1 and obj.n_features <= CHEAP and not obj.loss.quadratic
-    while True:
-        fun = loss + costs.value(x)
-        residual = costs.residual(x, -gradient)
-        gap = certificate(obj, costs, x, loss, gradient, monitor.threshold)
-        if monitor.look(x, iteration, residual / residual_scale, fun, gap) or iteration >= max_iter:
-            break
-        if share == 1 and monitor.stalled >= STALLED:
-            monitor.message = ROUNDED
-            break
-        iteration += 1
-        if hessian is None:
-            hessian = sampled_hessian(obj, x, every)
-        step, predicted = newton_direction(hessian, x, gradient, costs, loss - obj.least_loss, monitor.threshold)
-        new = x + share * step
-        new_loss, new_gradient = obj.loss_and_gradient(new)
-        lower = new_loss + costs.value(new) <= fun - SUFFICIENT * share * predicted + ROUNDING * abs(fun)
-        # A step that fails has shown how the loss curves along it all the same, unless it led astray.
-        astray |= not update(hessian, new - x, new_gradient - gradient)
-        if not lower:
-            share /= 2
-            if share < SMALLEST_SHARE:
+    iteration = run.run(obj, monitor, max_iter)
+    return monitor.finish(run.x, iteration)
+
+
+class GramNewton:
+    """A run, which can go on with another penalty: where it is, and the model of the loss there.
+
+    Parameters
+    ----------
+    obj : LinearObjective
+    w0 : array_like of shape (obj.size,) or None
+    path : bool
+        Whether runs will follow: Hessians are then of all rows; that of a quadratic loss leaves no need for passes.
+    """
+
+    def __init__(self, obj: LinearObjective, w0: ArrayLike | None, path: bool = False) -> None:
+        self.x = newton_start(obj, w0)
+        self.hessian: NDArray[np.float64] | None = None
+        self.known = path and obj.loss.quadratic
+        self.every = 1 if path else stride(obj)
+        self.fresh = self.every == 1 and obj.n_features <= CHEAP and not obj.loss.quadratic
+        self.residual_scale = residual_at_zero(obj)
+        if self.every > 1 and not self.x.any() and not path:
+            part = obj.rows(slice(None, None, 2 * self.every))
+            if part is not None:
+                self.x = solve_roughly(part, with_intercept(obj))
+        self.loss, self.gradient = obj.loss_and_gradient(self.x)
+
+    def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int) -> int:
+        """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations."""
+        costs = with_intercept(obj)
+        iteration, share, astray = 0, 1.0, False
+        while True:
+            x, loss, gradient = self.x, self.loss, self.gradient
+            fun = loss + costs.value(x)
+            residual = costs.residual(x, -gradient)
+            gap = certificate(obj, costs, x, loss, gradient, monitor.threshold)
+            if monitor.look(x, iteration, residual / self.residual_scale, fun, gap) or iteration >= max_iter:
+                break
+            if share == 1 and monitor.stalled >= STALLED:
                 monitor.message = ROUNDED
                 break
-            continue
-        if astray or fresh:
-            hessian = None
-        x, loss, gradient, share, astray = new, new_loss, new_gradient, 1.0, False
-    return monitor.finish(x, iteration)
+            iteration += 1
+            if self.hessian is None:
+                self.hessian = sampled_hessian(obj, x, self.every)
+            hessian = self.hessian
+            step, predicted = newton_direction(hessian, x, gradient, costs, loss - obj.least_loss, monitor.threshold)
+            new = x + share * step
+            if self.known:
+                turned = hessian @ step
+                self.x, self.loss = new, loss + float(gradient @ step) + 0.5 * float(step @ turned)
+                self.gradient = gradient + turned
+                continue
+            new_loss, new_gradient = obj.loss_and_gradient(new)
+            lower = new_loss + costs.value(new) <= fun - SUFFICIENT * share * predicted + ROUNDING * abs(fun)
+            # A step that fails has shown how the loss curves along it all the same, unless it led astray.
+            astray |= not update(hessian, new - x, new_gradient - gradient)
+            if not lower:
+                share /= 2
+                if share < SMALLEST_SHARE:
+                    monitor.message = ROUNDED
+                    break
+                continue
+            if astray or self.fresh:
+                self.hessian = None
+            self.x, self.loss, self.gradient, share, astray = new, new_loss, new_gradient, 1.0, False
+        if iteration > STALE:
+            self.hessian = None
+        return iteration
 
 
 def with_intercept(obj: LinearObjective) -> Costs:
@@ -144,7 +177,9 @@ def solve_roughly(part: LinearObjective, costs: Costs) -> NDArray[np.float64]:
     loss, gradient = part.loss_and_gradient(x)
     threshold = 1e-4 * abs(loss)
     for _ in range(8):
-        step, predicted = newton_direction(sampled_hessian(part, x, 1), x, gradient, costs, loss - part.least_loss, threshold)
+        step, predicted = newton_direction(
+            sampled_hessian(part, x, 1), x, gradient, costs, loss - part.least_loss, threshold
+        )
         before = loss + costs.value(x)
         share = 1.0
         while share > 1e-3:

@@ -9,7 +9,16 @@ import numpy as np
 
 from fastloss._descent import ResidualModel
 from fastloss.solvers._model import minimise_model, surrogate
-from fastloss.solvers.result import ROUNDED, Monitor, Result, check_max_iter, check_newton, check_objective, newton_start, residual_at_zero
+from fastloss.solvers.result import (
+    ROUNDED,
+    Monitor,
+    Result,
+    check_max_iter,
+    check_newton,
+    check_objective,
+    newton_start,
+    residual_at_zero,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +28,9 @@ if TYPE_CHECKING:
     from fastloss._descent import Columns
     from fastloss.objective import LinearObjective
     from fastloss.penalties import Costs
+    from fastloss.solvers._model import Model
 
+MAX_ITER = 200  # working sets
 SMALLEST_SET = 100
 INNER = 0.3  # of the gap of all is what the working set is solved to
 MARGIN = 0.2  # of the force that moves a feature may be missing for it to join a working set
@@ -27,21 +38,31 @@ ROUGH = 10  # times the tolerance is what the features outside must owe for a se
 NEWTON_STEPS = 30  # for a working set
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
 STALLED, LEAST = 3, 1e-6  # working sets in vain, the last of them solved to this part of the tolerance
+SMALLEST_SHARE = 1e-8  # of a step
 ROUNDING = 1e-14  # of an objective
 
 
-class Point:
-    """Where the solver is: coefficients, predictions, and what the loss says of them."""
+class ProxNewton:
+    """A run, which can go on with another penalty: where it is, and what the loss says of the place.
 
-    def __init__(self, obj: LinearObjective, x: NDArray[np.float64]) -> None:
+    Parameters
+    ----------
+    obj : LinearObjective
+    w0 : array_like of shape (obj.size,) or None
+    """
+
+    def __init__(self, obj: LinearObjective, w0: ArrayLike | None) -> None:
+        x = newton_start(obj, w0)
         self.obj = obj
         self.w, self.b = x[: obj.n_features].copy(), float(x[-1]) if obj.fit_intercept else 0.0
+        self.selected = np.empty(0, dtype=np.int64)  # the working set
+        self.residual_scale = residual_at_zero(obj)
         self.go(obj.predict(x))
 
-    def go(self, z: NDArray[np.float64]) -> None:
-        """Take new predictions."""
-        self.z = z
-        self.loss, self.first, self.second = self.obj.derivatives(z)
+    @property
+    def x(self) -> NDArray[np.float64]:
+        """The point as the objective takes it."""
+        return np.append(self.w, self.b) if self.obj.fit_intercept else self.w
 
     @property
     def height(self) -> float:
@@ -52,6 +73,24 @@ class Point:
     def curvatures(self) -> NDArray[np.float64]:
         """The second derivatives as Newton's method takes them."""
         return self.obj.curvatures(self.z, self.first, self.second)
+
+    def go(self, z: NDArray[np.float64]) -> None:
+        """Take new predictions."""
+        self.z = z
+        self.loss, self.first, self.second = self.obj.derivatives(z)
+        self._forces: tuple[NDArray[np.float64], ...] | None = None
+
+    def forces(self) -> tuple[NDArray[np.float64], ...]:
+        """First derivatives that are feasible for the dual; what pulls at the features by them, and by the true ones.
+
+        The two differ where features cost nothing: what is feasible does not move these.
+        """
+        if self._forces is None:
+            first = self.obj.feasible(self.first, self.second)
+            force = -self.obj.correlate(first)
+            pull = force if len(self.obj.costs.free) == 0 else -self.obj.correlate(self.first)
+            self._forces = first, force, pull
+        return self._forces
 
     def fit_intercept(self) -> None:
         """Newton's steps for the intercept alone, until its slope is small next to what it sums."""
@@ -69,10 +108,94 @@ class Point:
                 return
             self.b += step
 
-    @property
-    def x(self) -> NDArray[np.float64]:
-        """The point as the objective takes it."""
-        return np.append(self.w, self.b) if self.obj.fit_intercept else self.w.copy()
+    def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int) -> int:
+        """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations."""
+        self.obj, costs = obj, obj.costs
+        iteration, tighter = 0, 1.0
+        while True:
+            if obj.fit_intercept:
+                self.fit_intercept()
+            first, force, pull = self.forces()
+            fun = self.loss + costs.value(self.w)
+            gap, residual = math.nan, costs.residual(self.w, pull)
+            if obj.has_duality_gap:
+                gap = obj.gap_at(self.w, fun, first, force)
+            if monitor.look(self.x, iteration, residual / self.residual_scale, fun, gap) or iteration >= max_iter:
+                break
+            if monitor.stalled >= STALLED and tighter < LEAST:
+                monitor.message = ROUNDED
+                break
+            iteration += 1
+            outside = self.gap_outside(force)
+            least = monitor.threshold if obj.has_duality_gap else monitor.threshold * self.height
+            before, self.selected = self.selected, working_set(costs, self.w, force)
+            rough = outside > ROUGH * least
+            # A set that comes again was not solved well enough.
+            tighter = tighter / 10 if not rough and np.array_equal(before, self.selected) else 1.0
+            self.solve_selected(-pull[self.selected], INNER * max(outside, tighter * least), rough)
+        return iteration
+
+    def gap_outside(self, force: NDArray[np.float64]) -> float:
+        """The gap that is left if the working set is solved to the end: what the other features owe."""
+        others, costs = force.copy(), self.obj.costs
+        others[self.selected] = 0
+        others[costs.free] = 0
+        scale, _ = costs.gap(np.zeros_like(self.w), others)
+        return (1 - scale) * costs.value(self.w) + (1 - scale) ** 2 * self.height
+
+    def solve_selected(self, slope: NDArray[np.float64], wanted: float, rough: bool) -> None:
+        """Newton's steps over the working set, until its own gap is about `wanted`."""
+        obj, costs = self.obj, self.obj.costs.take(self.selected)
+        columns = obj.columns(self.selected)
+        c = self.w[self.selected]
+        before = math.inf
+        for step in range(NEWTON_STEPS):
+            second = self.curvatures
+            scaled = columns.scaled(np.sqrt(second))
+            gap = surrogate(costs, c, -slope, scaled.squares(), self.height)
+            if step and (rough or gap <= wanted or gap > 0.9 * before):
+                break
+            before = gap
+            intercept = None
+            if obj.fit_intercept:
+                q = columns.transposed_product(second, obj.n_threads)
+                intercept = (float(self.first.sum()), q, float(second.sum()))
+            model: Model = ResidualModel(scaled, slope, c, costs, intercept)
+            target = 0.9 * wanted if obj.loss.quadratic else max(0.1 * gap, 0.5 * wanted)
+            start = model.objective()
+            model = minimise_model(model, self.height, target, obj.n_threads, rough)
+            c = self.take_step(columns, c, model.c - c, intercept, costs, start - model.objective())
+            self.w[self.selected] = c
+            slope = columns.transposed_product(self.first, obj.n_threads)
+
+    def take_step(
+        self,
+        columns: Columns,
+        c: NDArray[np.float64],
+        step: NDArray[np.float64],
+        intercept: tuple[Any, ...] | None,
+        costs: Costs,
+        predicted: float,
+    ) -> NDArray[np.float64]:
+        """Go along the step as far as the objective falls by a part of what was predicted."""
+        change = np.zeros(columns.n)
+        columns.combine(step, change)
+        shift = 0.0
+        if intercept is not None:
+            t, q, total = intercept
+            shift = -(t + float(q @ step)) / total
+            change += shift
+        z, here, share = self.z, self.loss + costs.value(c), 1.0
+        while share > SMALLEST_SHARE:
+            new = c + step if share == 1 else c + share * step
+            self.go(z + share * change)
+            there = self.loss + costs.value(new)
+            if there <= here - SUFFICIENT * share * predicted + ROUNDING * abs(here):
+                self.b += share * shift
+                return new
+            share /= 2
+        self.go(z)
+        return c
 
 
 def prox_newton(
@@ -86,6 +209,9 @@ def prox_newton(
 ) -> Result:
     """Minimise by Newton's method with the penalty kept as it is, on growing sets of features.
 
+    Each step minimises a quadratic model of the loss plus the penalty, by coordinate descent over a copy of the columns
+    in the working set: those that are not 0 and those that most want to leave 0.
+
     Parameters
     ----------
     obj, w0, tol, max_iter, callback, verbose
@@ -94,51 +220,25 @@ def prox_newton(
     Returns
     -------
     Result
+
+    Raises
+    ------
+    TypeError
+        If the loss is not smooth or has several outputs a sample.
+
+    References
+    ----------
+    J. D. Lee, Y. Sun and M. A. Saunders (2014), "Proximal Newton-type methods for minimizing composite functions",
+    SIAM J. Optimization 24(3). M. Massias, A. Gramfort and J. Salmon (2018), "Celer: a fast solver for the lasso with
+    dual extrapolation", ICML: working sets.
     """
     check_objective(obj)
     check_newton(obj, "prox_newton")
-    max_iter = check_max_iter(max_iter, 200)
-    point = Point(obj, newton_start(obj, w0))
+    max_iter = check_max_iter(max_iter, MAX_ITER)
+    run = ProxNewton(obj, w0)
     monitor = Monitor(obj, "prox_newton", tol, callback, verbose)
-    costs, selected = obj.costs, np.empty(0, dtype=np.int64)
-    iteration, tighter, residual_scale = 0, 1.0, residual_at_zero(obj)
-    while True:
-        if obj.fit_intercept:
-            point.fit_intercept()
-        first = obj.feasible(point.first, point.second)
-        force = -obj.correlate(first)
-        pull = force if len(costs.free) == 0 else -obj.correlate(point.first)  # what is feasible does not move them
-        fun = point.loss + costs.value(point.w)
-        gap, residual = math.nan, costs.residual(point.w, pull)
-        if obj.has_duality_gap:
-            gap = obj.gap_at(point.w, fun, first, force)
-        if monitor.look(point.x, iteration, residual / residual_scale, fun, gap) or iteration >= max_iter:
-            break
-        if monitor.stalled >= STALLED and tighter < LEAST:
-            monitor.message = ROUNDED
-            break
-        iteration += 1
-        outside = gap_outside(costs, point, force, selected)
-        least = monitor.threshold if obj.has_duality_gap else monitor.threshold * point.height
-        before, selected = selected, working_set(costs, point.w, force)
-        rough = outside > ROUGH * least
-        # A set that comes again was not solved well enough.
-        tighter = tighter / 10 if not rough and np.array_equal(before, selected) else 1.0
-        solve_on(
-            obj, point, selected, costs.take(selected), -pull[selected], INNER * max(outside, tighter * least), rough
-        )
-    return monitor.finish(point.x, iteration)
-
-
-def gap_outside(
-    costs: Costs, point: Point, force: NDArray[np.float64], selected: NDArray[np.int64]
-) -> float:
-    """The gap that would be left if the working set were solved to the end: what the other features owe."""
-    others = force.copy()
-    others[selected] = 0
-    others[costs.free] = 0
-    scale, _ = costs.gap(np.zeros_like(point.w), others)
-    return (1 - scale) * costs.value(point.w) + (1 - scale) ** 2 * point.height
+    iteration = run.run(obj, monitor, max_iter)
+    return monitor.finish(run.x, iteration)
 
 
 def working_set(costs: Costs, w: NDArray[np.float64], force: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -152,67 +252,3 @@ def working_set(costs: Costs, w: NDArray[np.float64], force: NDArray[np.float64]
     if len(chosen) > count:
         chosen = chosen[np.argpartition(-want[chosen], count - 1)[:count]]
     return np.union1d(support, chosen).astype(np.int64)
-
-
-def solve_on(
-    obj: LinearObjective,
-    point: Point,
-    selected: NDArray[np.int64],
-    costs: Costs,
-    slope: NDArray[np.float64],
-    wanted: float,
-    rough: bool,
-) -> None:
-    """Newton's steps over the selected features, until their own gap is about `wanted`."""
-    columns = obj.columns(selected)
-    c = point.w[selected]
-    before = math.inf
-    for step in range(NEWTON_STEPS):
-        second = point.curvatures
-        scaled = columns.scaled(np.sqrt(second))
-        gap = surrogate(costs, c, -slope, scaled.squares(), point.height)
-        if step and (rough or gap <= wanted or gap > 0.9 * before):
-            break
-        before = gap
-        intercept = None
-        if obj.fit_intercept:
-            q = columns.transposed_product(second, obj.n_threads)
-            intercept = (float(point.first.sum()), q, float(second.sum()))
-        model = ResidualModel(scaled, slope, c, costs, intercept)
-        target = 0.9 * wanted if obj.loss.quadratic else max(0.1 * gap, 0.5 * wanted)
-        start = model.objective()
-        model = minimise_model(model, point.height, target, obj.n_threads, rough)
-        c = take_step(obj, point, columns, c, model.c - c, intercept, costs, start - model.objective())
-        point.w[selected] = c
-        slope = columns.transposed_product(point.first, obj.n_threads)
-
-
-def take_step(
-    obj: LinearObjective,
-    point: Point,
-    columns: Columns,
-    c: NDArray[np.float64],
-    step: NDArray[np.float64],
-    intercept: tuple[Any, ...] | None,
-    costs: Costs,
-    predicted: float,
-) -> NDArray[np.float64]:
-    """Go along the step as far as the objective falls by a part of what was predicted."""
-    change = np.zeros(columns.n)
-    columns.combine(step, change)
-    shift = 0.0
-    if intercept is not None:
-        t, q, total = intercept
-        shift = -(t + float(q @ step)) / total
-        change += shift
-    z, here, share = point.z, point.loss + costs.value(c), 1.0
-    while share > 1e-8:
-        new = c + step if share == 1 else c + share * step
-        point.go(z + share * change)
-        there = point.loss + costs.value(new)
-        if there <= here - SUFFICIENT * share * predicted + ROUNDING * abs(here):
-            point.b += share * shift
-            return new
-        share /= 2
-    point.go(z)
-    return c

@@ -129,8 +129,8 @@ class Monitor:
         obj: LinearObjective,
         solver: str,
         tol: float,
-        callback: Callable[[Result], object] | None,
-        verbose: bool,
+        callback: Callable[[Result], object] | None = None,
+        verbose: bool = False,
     ) -> None:
         tol = check_number("tol", tol, 0, math.inf, "[)")
         if callback is not None and not callable(callback):
@@ -194,8 +194,8 @@ class Monitor:
             history=history,
         )
 
-    def finish(self, x: NDArray[np.float64], iteration: int) -> Result:
-        """The final `Result`, with a warning where the tolerance was not reached."""
+    def finish(self, x: NDArray[np.float64], iteration: int, warn: bool = True) -> Result:
+        """The final `Result`; with a warning, if wanted, where the tolerance was not reached."""
         success = "reached the tolerance" in self.message
         self.message = self.message or f"stopped after {iteration} iterations, before the tolerance was reached"
         if self.records[-1][3] == math.inf and np.isfinite(self.records[-1][2]):
@@ -203,7 +203,7 @@ class Monitor:
         result = self.result(x, iteration, success)
         if self.verbose:
             print(f"{self.solver}: {result.message}")
-        if not success:
+        if warn and not success:
             warnings.warn(
                 f"{self.solver}: {result.message}; duality gap {result.duality_gap:.3g}, wanted {self.threshold:.3g}. "
                 "Raise max_iter or tol, or scale the columns of X.",

@@ -1,0 +1,235 @@
+"""Regularisation paths: one model for each strength of the penalty, from the strongest to the weakest."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastloss._arrays import as_real_array
+from fastloss._checks import check_number
+from fastloss.objective import LinearObjective
+from fastloss.penalties import ElasticNet
+from fastloss.solvers import ConvergenceWarning, start_run
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from fastloss.losses import Loss
+
+__all__ = ["Path", "regularization_path"]
+
+
+class Path:
+    """Models along decreasing strengths of a penalty.
+
+    Attributes
+    ----------
+    alphas : ndarray of shape (n_alphas,)
+        The strengths, decreasing.
+    l1_ratio : float
+        The L1 penalty's part of them.
+    intercepts : ndarray of shape (n_alphas,), or (n_alphas, K)
+        0 without an intercept.
+    objectives, duality_gaps, times : ndarray of shape (n_alphas,)
+        The objective of each model, a bound on how far it is above the minimum (NaN where none is known), and the
+        seconds it took.
+    n_iters, supports : ndarray of int of shape (n_alphas,)
+        Iterations of the solver; coefficients that are not 0.
+    success : bool
+        Whether all models reached the tolerance.
+    """
+
+    def __init__(self, l1_ratio: float, shape: tuple[int, ...], records: list[dict[str, Any]]) -> None:
+        self.l1_ratio, self._shape = l1_ratio, shape
+        self._coefficients: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = [r["coefficients"] for r in records]
+        self.alphas = np.array([r["alpha"] for r in records])
+        self.intercepts = np.array([r["intercept"] for r in records])
+        self.objectives = np.array([r["objective"] for r in records])
+        self.duality_gaps = np.array([r["gap"] for r in records])
+        self.times = np.array([r["time"] for r in records])
+        self.n_iters = np.array([r["iterations"] for r in records])
+        self.supports = np.array([len(used) for used, _ in self._coefficients])
+        self.success = all(r["success"] for r in records)
+
+    def coef(self, index: int) -> NDArray[np.float64]:
+        """The coefficients of one model, shape (p,) or (K, p); only those that are not 0 are kept in memory."""
+        used, values = self._coefficients[index]
+        result = np.zeros(math.prod(self._shape))
+        result[used] = values
+        return result.reshape(self._shape)
+
+    @property
+    def coefs(self) -> NDArray[np.float64]:
+        """The coefficients of all models, shape (n_alphas, p) or (n_alphas, K, p): made anew each time."""
+        return np.array([self.coef(i) for i in range(len(self.alphas))])
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the coefficients against alpha; needs matplotlib. Returns the axes."""
+        from fastloss.plotting import plot_path
+
+        return plot_path(self, ax)
+
+    def __repr__(self) -> str:
+        return (
+            f"Path({len(self.alphas)} models, alpha {self.alphas[0]:.4g} to {self.alphas[-1]:.4g}, "
+            f"support {self.supports[0]} to {self.supports[-1]} of {math.prod(self._shape)}, success={self.success})"
+        )
+
+
+def regularization_path(
+    X: Any,
+    y: ArrayLike,
+    loss: Loss,
+    *,
+    l1_ratio: float = 1.0,
+    n_alphas: int = 100,
+    eps: float = 1e-3,
+    alphas: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    positive: bool = False,
+    sample_weight: ArrayLike | None = None,
+    fit_intercept: bool = True,
+    offset: ArrayLike | None = None,
+    standardize: bool = False,
+    solver: str = "auto",
+    tol: float = 1e-6,
+    max_iter: int | None = None,
+    n_threads: int | None = None,
+    verbose: bool = False,
+) -> Path:
+    r"""Minimise mean loss plus elastic net for a sequence of strengths alpha, each from the solution before.
+
+    The penalty is ``alpha * sum(weights * (l1_ratio * abs(w) + (1 - l1_ratio) / 2 * w^2))``.
+
+    Parameters
+    ----------
+    X, y, loss, sample_weight, fit_intercept, offset, standardize, n_threads
+        As for `LinearObjective`.
+    l1_ratio : float
+        The L1 penalty's part, in (0, 1].
+    n_alphas : int
+        How many strengths, >= 1: from the smallest at which all coefficients are 0, in even steps of the logarithm.
+    eps : float
+        The last strength over the first, in (0, 1).
+    alphas : array_like of shape (m,), optional
+        The strengths instead, finite and >= 0, in any order.
+    weights, positive
+        As for `ElasticNet`.
+    solver, tol, max_iter
+        As for `minimize`; each model is solved to a duality gap of ``tol`` times the loss at w = 0.
+    verbose : bool
+        Print a line for each model.
+
+    Returns
+    -------
+    Path
+
+    Warns
+    -----
+    ConvergenceWarning
+        If some models did not reach the tolerance.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what it may be.
+
+    Notes
+    -----
+    Each run begins with the features that are not 0 and those whose correlation with the residuals comes near the new
+    strength, as by the sequential strong rule; the others are looked at only to find out whether it erred.
+
+    References
+    ----------
+    J. Friedman, T. Hastie and R. Tibshirani (2010), "Regularization paths for generalized linear models via coordinate
+    descent", J. Statistical Software 33(1). R. Tibshirani et al. (2012), "Strong rules for discarding predictors in
+    lasso-type problems", JRSS B 74(2).
+
+    Examples
+    --------
+    >>> import numpy as np, fastloss as fl
+    >>> X = np.random.default_rng(0).normal(size=(50, 5))
+    >>> path = fl.regularization_path(X, X[:, 0] - X[:, 1], fl.SquaredError(), n_alphas=10)
+    >>> path.coefs.shape, int(path.supports[0]), bool(path.success)
+    ((10, 5), 0, True)
+    """
+    l1_ratio = check_number("l1_ratio", l1_ratio, 0, 1, "(]")
+    penalty = ElasticNet(1.0, 0.0, weights, positive)
+    objective = LinearObjective(
+        X,
+        y,
+        loss,
+        penalty,
+        sample_weight=sample_weight,
+        fit_intercept=fit_intercept,
+        offset=offset,
+        standardize=standardize,
+        n_threads=n_threads,
+    )
+    strengths = _strengths(objective, l1_ratio, n_alphas, eps, alphas)
+
+    def at(alpha: float) -> LinearObjective:
+        return objective.with_penalty(penalty.with_strengths(alpha * l1_ratio, alpha * (1 - l1_ratio) / 2))
+
+    run = start_run(at(strengths[0]), solver, tol, max_iter)
+    if verbose:
+        print(f"{objective.n_samples} samples, {objective.n_features} features, {len(strengths)} models")
+        print(f"{'model':>9} {'alpha':>10} {'seconds':>9} {'objective':>16} {'gap':>10} {'support':>8}")
+    records: list[dict[str, Any]] = []
+    for alpha in strengths:
+        start = time.perf_counter()
+        result = run(at(alpha))
+        W = result.x.reshape(objective.n_outputs, -1)
+        c = W[:, : objective.n_features].ravel()
+        used = np.flatnonzero(c)
+        intercept = W[:, -1].copy() if objective.fit_intercept else np.zeros(objective.n_outputs)
+        records.append(
+            {
+                "alpha": float(alpha),
+                "coefficients": (used, c[used]),
+                "intercept": intercept if objective.has_many_outputs else float(intercept[0]),
+                "objective": result.fun,
+                "gap": result.duality_gap,
+                "iterations": result.nit,
+                "success": result.success,
+                "time": time.perf_counter() - start,
+            }
+        )
+        if verbose:
+            print(
+                f"{len(records):>9} {alpha:>10.4g} {records[-1]['time']:>9.4f} {result.fun:>16.10g} "
+                f"{result.duality_gap:>10.3g} {len(used):>8}",
+                flush=True,
+            )
+    shape = (objective.n_outputs,) * objective.has_many_outputs + (objective.n_features,)
+    path = Path(l1_ratio, shape, records)
+    if not path.success:
+        missed = sum(not record["success"] for record in records)
+        warnings.warn(
+            f"{missed} of {len(records)} models did not reach the tolerance; raise max_iter or tol",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return path
+
+
+def _strengths(
+    objective: LinearObjective, l1_ratio: float, n_alphas: int, eps: float, alphas: ArrayLike | None
+) -> NDArray[np.float64]:
+    """The strengths of the path, decreasing."""
+    if alphas is not None:
+        given = as_real_array(alphas, "alphas").astype(np.float64)
+        if given.ndim != 1 or len(given) == 0 or not (np.isfinite(given) & (given >= 0)).all():
+            raise ValueError("alphas must be a vector of finite numbers >= 0")
+        return np.sort(given)[::-1].copy()
+    if isinstance(n_alphas, bool) or not hasattr(n_alphas, "__index__") or n_alphas < 1:
+        raise ValueError(f"n_alphas must be an integer >= 1, got {n_alphas!r}")
+    eps = check_number("eps", eps, 0, 1)
+    largest = objective.lambda_max() / l1_ratio
+    if not 0 < largest < math.inf:
+        raise ValueError("alphas must be given: all coefficients are 0 at every strength, or X is not finite")
+    return np.geomspace(largest, largest * eps, int(n_alphas))

@@ -1,0 +1,48 @@
+"""Pictures of results; the one module that knows matplotlib."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fastloss.path import Path
+
+__all__ = ["plot_path"]
+
+
+def plot_path(path: Path, ax: Any = None) -> Any:
+    """Draw the coefficients of a path against the strength of the penalty.
+
+    Parameters
+    ----------
+    path : Path
+        From `fastloss.regularization_path`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing; ``pip install matplotlib`` brings it.
+    """
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        raise ImportError("plotting needs matplotlib: pip install matplotlib") from None
+    if ax is None:
+        ax = plt.subplots(figsize=(7, 4.5), layout="constrained")[1]
+    # Only features that are ever used: a sparse X may have a million others.
+    coefficients = [path.coef(i).ravel() for i in range(len(path.alphas))]
+    ever = np.flatnonzero(np.any([c != 0 for c in coefficients], axis=0))
+    ax.plot(path.alphas, np.array([c[ever] for c in coefficients]), linewidth=1)
+    ax.set(xscale="log", xlabel="alpha (log scale, penalty weaker to the right)", ylabel="coefficient")
+    ax.invert_xaxis()
+    ax.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+    ax.set_title(f"{len(ever)} of {coefficients[0].size} coefficients are used along the path")
+    return ax
