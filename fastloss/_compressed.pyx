@@ -47,7 +47,7 @@ cdef extern from *:
                            T *out) noexcept nogil
 
 cdef enum:
-    SERIAL = 1 << 15  # products of two numbers: up to so many, threads cost more than they save
+    SERIAL = 1 << 17  # products of two numbers, 50 us: up to so many, threads cost more than they save
     TURN = 64  # rows of a thread at a time
     LEAST_WIDTH = 4  # outputs for a thread, which reads all of X for them
 

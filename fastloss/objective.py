@@ -43,8 +43,9 @@ class LinearObjective:
     ----------
     X : ndarray, memmap, or SciPy CSR or CSC matrix or array, of shape (n, p)
         float32 or float64. Dense: with contiguous rows (C order) or columns (Fortran order), which may be apart, as in
-        a slice. Compressed: with indices of int32 or int64. Never copied: do not change it while the objective is in
-        use. Sums over samples are taken in float64 for both.
+        a slice. Compressed: with indices of int32 or int64. Never copied as a whole: do not change it while the
+        objective is in use. With K classes it goes by blocks of rows; those of CSC are copied, so CSR is faster. Sums
+        over samples are taken in float64 for both; with K classes and a dense X, those within a block in its dtype.
     y : array_like of shape (n,), or (n, K)
         Labels; for K classes their indices or probabilities. K is the number of columns of ``y`` or ``offset``, or of
         entries of the loss's ``class_weight``; without any of these, the largest index plus 1.
@@ -65,8 +66,8 @@ class LinearObjective:
         feature, weighted as the samples are. X stays as it is, so a sparse one stays sparse, and coefficients are those
         of X. A feature that is constant is not scaled.
     n_threads : int, optional
-        As for the losses: results do not depend on it, to the last bit. Products with K classes are left to NumPy's
-        BLAS, with its own number of threads.
+        As for the losses: results do not depend on it, to the last bit. Products of a dense X with K classes are left
+        to NumPy's BLAS, with its own number of threads.
 
     Raises
     ------

@@ -83,7 +83,7 @@ def test_every_shape(layout, n, p, k, dtype):
 
 
 @layout
-@pytest.mark.parametrize(("rows", "numbers"), [(1, 10**6), (7, 10**6), (60, 1), (60, 9), (8, 12)])
+@pytest.mark.parametrize(("rows", "numbers"), [(1, 10**6), (7, 10**6), (60, 1), (8, 12)])
 @pytest.mark.parametrize("options", [{}, OPTIONS["all"]], ids=["plain", "all"])
 def test_blocks_do_not_show(small_blocks, layout, rows, numbers, options):
     problem = draw(options=options, weighted=bool(options))
@@ -171,7 +171,7 @@ def test_a_memmap_is_read_in_place(tmp_path, order, dtype):
     assert replace(problem, X=X).objective().X is X
 
 
-@pytest.mark.parametrize("name", ["C", *LAYOUTS])
+@pytest.mark.parametrize("name", ["C", "F", "F, columns backwards", "CSR", "CSC", "CSC, unsorted, 64 bits"])
 def test_neither_x_nor_the_logits_exist_twice(small_blocks, name, dtype):
     small_blocks(32, 2048)
     n, p, k = 3200, 30, 60

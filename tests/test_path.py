@@ -45,7 +45,7 @@ KINDS = {
 }
 loss = pytest.mark.parametrize("loss", LOSSES)
 kind = pytest.mark.parametrize("kind", KINDS)
-layout = pytest.mark.parametrize("layout", LAYOUTS)
+RUNS = [*((name, "f8") for name in LAYOUTS), ("C", "f4"), ("CSC", "f4")]
 
 
 def data(loss, n=N, p=P, seed=0):
@@ -93,7 +93,6 @@ def alone(loss, kind):
     models = []
     for alpha in np.geomspace(largest, 0.03 * largest, 4):
         objective = objective_of(X, y, loss, alpha, **options)
-        assert objective.has_duality_gap
         solver = "fista" if loss == "categorical" else "prox_newton"
         result = fl.minimize(objective, solver=solver, tol=1e-8 if solver == "fista" else 1e-11, max_iter=5000)
         assert result.success
@@ -102,26 +101,31 @@ def alone(loss, kind):
 
 
 @loss
-@layout
+@pytest.mark.parametrize(("layout", "dtype"), RUNS)
 @kind
 def test_each_model_is_what_it_is_alone(loss, layout, kind, dtype):
     models, zero = alone(loss, kind)
     (X, y), options = data(loss), options_of(kind, loss)
     if "sample_weight" in options:
         X[options["sample_weight"] == 0, :3] = np.nan
-    tol = 1e-5 if dtype == np.float32 or loss == "categorical" else 1e-9
-    rounding = 1e-6 if dtype == np.float32 else 1e-12
+    tol = 1e-5 if dtype == "f4" or loss == "categorical" else 1e-9
+    rounding = 1e-6 if dtype == "f4" else 1e-12
     alphas = [alpha for alpha, _, _ in models]
     path = fl.regularization_path(LAYOUTS[layout](X.astype(dtype)), y, LOSSES[loss], alphas=alphas, tol=tol, **options)
 
     assert path.success is True
     np.testing.assert_array_equal(path.alphas, alphas)
-    assert np.all(path.duality_gaps <= tol * zero * (1 + rounding))
-    assert np.all(path.duality_gaps >= -rounding * zero)
+    if models[0][1].has_duality_gap:
+        assert np.all(path.duality_gaps <= tol * zero * (1 + rounding))
+        assert np.all(path.duality_gaps >= -rounding * zero)
+        gaps = path.duality_gaps
+    else:  # as with classes and features that are free
+        assert np.isnan(path.duality_gaps).all()
+        gaps = np.full(len(alphas), 10 * tol * zero)
     rows = points(path, options.get("fit_intercept", True))
     for i, (_, objective, best) in enumerate(models):
         above = objective.objective(rows[i]) - best.fun
-        assert -best.duality_gap - rounding * zero <= above <= path.duality_gaps[i] + rounding * zero
+        assert -np.nan_to_num(best.duality_gap) - rounding * zero <= above <= gaps[i] + rounding * zero
         assert path.objectives[i] == pytest.approx(best.fun + above, rel=rounding, abs=rounding * zero)
         # The distance goes with the root of the gap.
         np.testing.assert_allclose(rows[i], best.x, atol=10 * np.sqrt(tol))
@@ -188,7 +192,7 @@ def test_every_shape(loss, layout, shape):
 
 @pytest.mark.parametrize("l1_ratio", [1.0, 0.4])
 @pytest.mark.parametrize("positive", [False, True])
-@pytest.mark.parametrize("layout", ["C", "F", "CSC"])
+@pytest.mark.parametrize("layout", ["C", "CSC"])
 @pytest.mark.parametrize("shape", [(80, 30), (40, 120)], ids=str)
 def test_agrees_with_their_paths(l1_ratio, positive, layout, shape):
     """Their objective has 1/2 before the squares, so that our alpha is twice theirs."""
@@ -196,29 +200,47 @@ def test_agrees_with_their_paths(l1_ratio, positive, layout, shape):
     X, y = data("squared", *shape)
     # They fit no intercept, which is the same on columns that are centred.
     alphas, coefs, _ = theirs.enet_path(
-        X - X.mean(axis=0),
-        y - y.mean(),
-        l1_ratio=l1_ratio,
-        eps=0.01,
-        alphas=12,
-        positive=positive,
-        tol=1e-12,
-        max_iter=100_000,
+        X - X.mean(axis=0), y - y.mean(), l1_ratio=l1_ratio, eps=0.05, alphas=8, positive=positive, tol=1e-12
     )
     path = fl.regularization_path(
         LAYOUTS[layout](X),
         y,
         fl.SquaredError(),
         l1_ratio=l1_ratio,
-        eps=0.01,
-        n_alphas=12,
+        eps=0.05,
+        n_alphas=8,
         positive=positive,
-        tol=1e-12,
+        tol=1e-11,
     )
     np.testing.assert_allclose(path.alphas, 2 * alphas, rtol=1e-10)
     np.testing.assert_allclose(path.coefs, coefs.T, atol=1e-5)
     np.testing.assert_array_equal(path.coefs[1:] != 0, coefs.T[1:] != 0)
     np.testing.assert_allclose(path.intercepts, y.mean() - coefs.T @ X.mean(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("tol", [1e-6, 1e-9, 1e-11])
+@pytest.mark.parametrize("layout", ["C", "F", "CSR", "CSC"])
+def test_almost_as_many_features_in_use_as_samples(layout, tol):
+    X, y = data("squared", 40, 120)
+    path = fl.regularization_path(LAYOUTS[layout](X), y, fl.SquaredError(), eps=0.01, n_alphas=12, tol=tol)
+    assert path.success
+    assert 30 < path.supports.max() < 40
+
+
+@pytest.mark.parametrize("loss", ["squared", "Huber", "logistic", "Poisson"])
+@pytest.mark.parametrize("layout", ["C", "CSR"])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_float32_reaches_the_default_tolerance(loss, layout, intercept):
+    """Rounding of the predictions leaves the gap far below it."""
+    X, y = data(loss, 3000)
+    path = fl.regularization_path(
+        LAYOUTS[layout](X.astype(np.float32)), y, LOSSES[loss], n_alphas=12, fit_intercept=intercept
+    )
+    assert path.success
+    for i in (3, 7, 11):
+        objective = objective_of(X, y, loss, path.alphas[i], fit_intercept=intercept)
+        gap = objective.duality_gap(points(path, intercept)[i])
+        assert gap <= 1.5e-6 * objective.value(np.zeros(objective.size))
 
 
 def test_agrees_with_their_lasso_path():
@@ -353,7 +375,7 @@ def test_its_words():
 
 @pytest.mark.parametrize("layout", ["CSR", "CSC"])
 def test_only_what_is_not_zero_is_kept(layout):
-    n, p, m = 100, 50_000, 12
+    n, p, m = 100, 40_000, 8
     rng = np.random.default_rng(0)
     X = sparse.random_array((n, p), density=2e-4, rng=rng, format=layout.lower())
     y = rng.normal(size=n)
@@ -363,7 +385,7 @@ def test_only_what_is_not_zero_is_kept(layout):
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 0 < path.supports[-1] <= n
-    assert kept < 16 * (path.supports.sum() + 100 * m)  # dense: 5 MB
+    assert kept < 16 * (path.supports.sum() + 100 * m)  # dense: 2.5 MB
     assert peak < 100 * 8 * p  # some vectors of p numbers, not n
     assert path.coef(m - 1).shape == (p,)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fastloss.objective import LinearObjective
 
 MAX_ITER = 100  # steps
+FEWEST = 2000  # samples
 LARGEST = 2000  # features: a Hessian of 32 MB
 PASSES = 8  # products that BLAS does in the time in which a pass reads a number of X
 BLOCK_BYTES = 4 << 20
@@ -43,7 +44,7 @@ ROUNDING = 1e-14  # of an objective
 
 def fits(obj: LinearObjective) -> bool:
     """Whether a problem is of the shape that this solver is for."""
-    return obj.is_dense and obj.n_features <= LARGEST and obj.n_samples >= 20 * obj.n_features
+    return obj.is_dense and obj.n_features <= LARGEST and obj.n_samples >= max(FEWEST, 20 * obj.n_features)
 
 
 def gram_newton(
