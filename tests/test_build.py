@@ -84,7 +84,7 @@ def test_the_wheel_has_what_users_need(distributions):
     # Sources would only be a second copy; tests are not a package of ours.
     assert [name for name in found if name.endswith((".cpp", ".pyx")) or name.startswith(("tests", "bench"))] == []
     modules = {name.split("/")[-1].split(".")[0] for name in found if name.endswith((".so", ".pyd"))}
-    assert modules == {"_arrays", "_isa_baseline", "_linear", "_reduce", "_runtime"}
+    assert modules == {"_arrays", "_compressed", "_descent", "_isa_baseline", "_linear", "_reduce", "_runtime"}
 
 
 @pytest.mark.build

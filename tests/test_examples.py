@@ -25,3 +25,18 @@ def test_training_loop(tmp_path):
     # From log 2 to the loss of the model that drew the labels.
     assert abs(reached - floor) < 0.01
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_path(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    picture = tmp_path / "path.png"
+    path, best = load("path").main(["--models", "30", "--output", str(picture)])
+    assert path.success
+    assert 0 == path.supports[0] < path.supports[best] < 30
+    assert 0 < best < 29  # neither the strongest penalty nor the weakest
+    lines = capsys.readouterr().out.splitlines()
+    (chosen,) = [line.split() for line in lines if line.endswith("<- least")]
+    assert float(chosen[4]) < 0.1
+    assert float(chosen[5].rstrip("%")) > 95
+    assert picture.read_bytes().startswith(b"\x89PNG")

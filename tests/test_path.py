@@ -45,7 +45,9 @@ KINDS = {
 }
 loss = pytest.mark.parametrize("loss", LOSSES)
 kind = pytest.mark.parametrize("kind", KINDS)
-RUNS = [*((name, "f8") for name in LAYOUTS), ("C", "f4"), ("CSC", "f4")]
+# Losses with every layout and dtype; fewer where a solver of first order is slow.
+RUNS = [(loss, *run) for loss in LOSSES for run in [*((name, "f8") for name in LAYOUTS), ("C", "f4"), ("CSC", "f4")]]
+RUNS = [run for run in RUNS if run[0] != "categorical" or run[1:] in (("C", "f8"), ("CSR", "f8"), ("CSC", "f4"))]
 
 
 def data(loss, n=N, p=P, seed=0):
@@ -94,14 +96,13 @@ def alone(loss, kind):
     for alpha in np.geomspace(largest, 0.03 * largest, 4):
         objective = objective_of(X, y, loss, alpha, **options)
         solver = "fista" if loss == "categorical" else "prox_newton"
-        result = fl.minimize(objective, solver=solver, tol=1e-8 if solver == "fista" else 1e-11, max_iter=5000)
+        result = fl.minimize(objective, solver=solver, tol=1e-7 if solver == "fista" else 1e-11, max_iter=5000)
         assert result.success
         models.append((alpha, objective, result))
     return models, unit.value(np.zeros(unit.size))
 
 
-@loss
-@pytest.mark.parametrize(("layout", "dtype"), RUNS)
+@pytest.mark.parametrize(("loss", "layout", "dtype"), RUNS)
 @kind
 def test_each_model_is_what_it_is_alone(loss, layout, kind, dtype):
     models, zero = alone(loss, kind)
@@ -232,7 +233,7 @@ def test_almost_as_many_features_in_use_as_samples(layout, tol):
 @pytest.mark.parametrize("intercept", [True, False])
 def test_float32_reaches_the_default_tolerance(loss, layout, intercept):
     """Rounding of the predictions leaves the gap far below it."""
-    X, y = data(loss, 3000)
+    X, y = data(loss, 2000)
     path = fl.regularization_path(
         LAYOUTS[layout](X.astype(np.float32)), y, LOSSES[loss], n_alphas=12, fit_intercept=intercept
     )
@@ -375,7 +376,7 @@ def test_its_words():
 
 @pytest.mark.parametrize("layout", ["CSR", "CSC"])
 def test_only_what_is_not_zero_is_kept(layout):
-    n, p, m = 100, 40_000, 8
+    n, p, m = 60, 30_000, 6
     rng = np.random.default_rng(0)
     X = sparse.random_array((n, p), density=2e-4, rng=rng, format=layout.lower())
     y = rng.normal(size=n)
@@ -385,7 +386,7 @@ def test_only_what_is_not_zero_is_kept(layout):
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 0 < path.supports[-1] <= n
-    assert kept < 16 * (path.supports.sum() + 100 * m)  # dense: 2.5 MB
+    assert kept < 16 * (path.supports.sum() + 100 * m)  # dense: 1.4 MB
     assert peak < 100 * 8 * p  # some vectors of p numbers, not n
     assert path.coef(m - 1).shape == (p,)
 

@@ -214,7 +214,7 @@ def test_auto_chooses_by_loss_and_shape(capfd):
         fl.minimize(fl.LinearObjective(X, y, loss, fl.L1(0.1)), tol=1e-3, verbose=True)
         return capfd.readouterr().out.split(":")[0]
 
-    tall, wide = rng.normal(size=(400, 5)), rng.normal(size=(40, 50))
+    tall, wide = rng.normal(size=(3000, 5)), rng.normal(size=(40, 50))
     classes = fl.CategoricalCrossEntropy(from_logits=True)
     for loss in (fl.SquaredError(), fl.Huber(), LOGISTIC, fl.Poisson()):
         assert chosen(tall, loss) == "gram_newton"
