@@ -37,6 +37,10 @@ CYTHON_MODULES = ["_runtime", "_arrays", "_reduce", "_linear", "_compressed", "_
 class BuildExtensions(build_ext):
     """Adds the flags that depend on the compiler, after a trial where a compiler may lack them."""
 
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()  # ten files, some of them a minute's work
+
     def build_extensions(self):
         msvc = self.compiler.compiler_type == "msvc"
         openmp = self.openmp_flags(msvc)

@@ -213,7 +213,10 @@ cdef class ResidualModel:
             self.slope_sum, self.centre, self.weight_sum = 0, np.zeros(columns.m), 1
         else:
             self.slope_sum, self.centre, self.weight_sum = intercept
-            self.curvature = np.maximum(self.curvature - self.centre**2 / self.weight_sum, 1e-12 * self.curvature)
+            own = self.curvature - self.centre**2 / self.weight_sum
+            # A constant column does nothing that the intercept does not: what is free stays, what costs goes to 0.
+            least = np.where((penalty.up == 0) | (penalty.down == 0), 0.0, 1e-12 * self.curvature)
+            self.curvature = np.where(own > 1e-12 * self.curvature, own, least)
         self.active = np.empty(columns.m, dtype=np.int32)
 
     @property
@@ -303,6 +306,8 @@ cdef class ResidualModel:
         q = self.centre[selected]
         if q.any():
             gram -= np.outer(q, q / self.weight_sum)
+            still = self.curvature[selected] == 0
+            gram[still], gram[:, still] = 0, 0
         return gram
 
 

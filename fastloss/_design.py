@@ -84,6 +84,7 @@ def column_scales(X: Any, weight: NDArray[Any] | None) -> NDArray[np.float64]:
     n, p = (int(size) for size in X.shape)
     w = np.ones(n) if weight is None else weight.astype(np.float64)
     total = float(w.sum())
+    rounding = 4 * n * float(np.finfo(np.float64).eps)  # of a sum over the rows
     sums, squares, stored = np.zeros(p), np.zeros(p), np.zeros(p)
     if isinstance(X, np.ndarray):
         for block, v in _row_blocks(X, w):
@@ -92,15 +93,19 @@ def column_scales(X: Any, weight: NDArray[Any] | None) -> NDArray[np.float64]:
         for block, v in _row_blocks(X, w):
             squares += v @ (block - mean) ** 2
     else:
+        if not getattr(X, "has_canonical_format", True):  # squares need the sum of numbers that stand for one place
+            X = X.copy()
+            X.sum_duplicates()
         for column, value, v in _stored_numbers(X, w):
             sums += np.bincount(column, v * value, p)
         mean = sums / total
         for column, value, v in _stored_numbers(X, w):
             squares += np.bincount(column, v * (value - mean[column]) ** 2, p)
             stored += np.bincount(column, v, p)
-        squares += np.maximum(total - stored, 0) * mean**2
+        rest = total - stored
+        squares += np.where(rest > rounding * total, rest, 0) * mean**2
     scale = np.sqrt(squares / total)
-    return np.where(scale > 10 * np.finfo(X.dtype).eps * np.abs(mean), scale, 1.0)
+    return np.where(scale > max(10 * float(np.finfo(X.dtype).eps), rounding) * np.abs(mean), scale, 1.0)
 
 
 def _row_blocks(X: NDArray[Any], w: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:

@@ -158,9 +158,11 @@ class SingleOutput:
             return point[:-1], b
         A = self._free_columns(free, intercept)
         loss, first, second = self.derivatives(z)
-        for _ in range(100):
+        steepest = math.inf
+        for _ in range(50):
             slope = A.T @ first
-            if np.abs(slope).max() <= 1e-14 * np.abs(np.abs(A).T @ np.abs(first)).max():
+            before, steepest = steepest, float(np.abs(slope).max() / np.abs(np.abs(A).T @ np.abs(first)).max())
+            if not steepest > 1e-14 or 1e-8 > steepest > 0.5 * before:  # what is left is rounding
                 break
             D = self.curvatures(z, first, second)
             step = np.linalg.lstsq(A.T @ (D[:, None] * A), -slope)[0]

@@ -284,9 +284,10 @@ class LinearObjective:
         """Whether `duality_gap` is known.
 
         It is for a penalty that is not 0 and a loss whose conjugate is written down, unless a coefficient costs nothing
-        at one side of 0 only.
+        at one side of 0 only, or one of several outputs nothing at all.
         """
-        return self.has_penalty and self.loss.has_conjugate and not self.costs.one_sided
+        known = self.has_penalty and self.loss.has_conjugate and not self.costs.one_sided
+        return known and not (self.has_many_outputs and len(self.costs.free))
 
     @property
     def has_penalty(self) -> bool:
@@ -327,6 +328,8 @@ class LinearObjective:
             raise ValueError("penalty must not be 0 for a duality gap: without one no bound is known")
         if self.costs.one_sided:
             raise ValueError("penalty must cost every coefficient that must be positive something for a duality gap")
+        if self.has_many_outputs and len(self.costs.free):
+            raise ValueError("penalty must have weights > 0 for a duality gap of several outputs")
         _, W, b = self._split(w)
         if not self.loss.has_conjugate:
             self.loss.conjugate(np.zeros(1), np.zeros(1))  # says so
@@ -379,12 +382,13 @@ class LinearObjective:
         return other
 
     def rows(self, selected: slice) -> LinearObjective | None:
-        """The objective of some of the rows, not copied; None if none of them counts."""
+        """The objective of some of the rows; None if none of them counts. Copied where X is in Fortran order."""
         weight = None if self.sample_weight is None else self.sample_weight[selected]
         if weight is not None and not weight.any():
             return None
+        X = self.X[selected]
         return LinearObjective(
-            self.X[selected],
+            X if self._design.name == "dense_rows" else np.ascontiguousarray(X),
             self.y[selected],
             self.loss,
             self.penalty,
@@ -447,15 +451,22 @@ class LinearObjective:
         return fun - costs.value(w) + dual + gap + scale * float(force @ w)
 
     def null_point(self, free: NDArray[np.intp]) -> NDArray[np.float64]:
-        """The best point where all features but the free ones have coefficient 0."""
+        """The best point where all features but the free ones have coefficient 0; of several outputs, these as well."""
         point = np.zeros(self.size)
+        if not isinstance(self._outputs, SingleOutput):
+            if self.fit_intercept:
+                point.reshape(self.n_outputs, -1)[:, -1] = self._outputs.best_intercepts()
+            return point
         point[free], b = self._single().null_point(free, self.fit_intercept)
         if self.fit_intercept:
             point[-1] = b
         return point
 
     def lambda_max(self) -> float:
-        """The smallest l1 strength at which all coefficients are 0 (with the best intercept): the start of a path."""
+        """The smallest l1 strength at which all coefficients are 0 (with the best intercept): the start of a path.
+
+        Coefficients of weight 0 are at their best as well; with several outputs they are 0, and this is a bound.
+        """
         outputs = self._outputs
         unit = self._costs_of(self.penalty.with_strengths(1.0, 0.0))
         free = np.flatnonzero(unit.up == 0)

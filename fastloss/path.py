@@ -62,6 +62,15 @@ class Path:
         result[used] = values
         return result.reshape(self._shape)
 
+    def used_coefficients(self, index: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Where the coefficients of one model are not 0, raveled, and what they are."""
+        return self._coefficients[index]
+
+    @property
+    def n_coefficients(self) -> int:
+        """How many coefficients a model has."""
+        return math.prod(self._shape)
+
     @property
     def coefs(self) -> NDArray[np.float64]:
         """The coefficients of all models, shape (n_alphas, p) or (n_alphas, K, p): made anew each time."""
@@ -76,7 +85,7 @@ class Path:
     def __repr__(self) -> str:
         return (
             f"Path({len(self.alphas)} models, alpha {self.alphas[0]:.4g} to {self.alphas[-1]:.4g}, "
-            f"support {self.supports[0]} to {self.supports[-1]} of {math.prod(self._shape)}, success={self.success})"
+            f"support {self.supports[0]} to {self.supports[-1]} of {self.n_coefficients}, success={self.success})"
         )
 
 
@@ -170,6 +179,10 @@ def regularization_path(
         standardize=standardize,
         n_threads=n_threads,
     )
+    if loss.prediction_domain != type(loss).prediction_domain:
+        raise ValueError(
+            f"loss: a linear model wants a loss of any real number, but {loss!r} takes {loss.prediction_domain}"
+        )
     strengths = _strengths(objective, l1_ratio, n_alphas, eps, alphas)
 
     def at(alpha: float) -> LinearObjective:

@@ -38,11 +38,16 @@ def plot_path(path: Path, ax: Any = None) -> Any:
     if ax is None:
         ax = plt.subplots(figsize=(7, 4.5), layout="constrained")[1]
     # Only features that are ever used: a sparse X may have a million others.
-    coefficients = [path.coef(i).ravel() for i in range(len(path.alphas))]
-    ever = np.flatnonzero(np.any([c != 0 for c in coefficients], axis=0))
-    ax.plot(path.alphas, np.array([c[ever] for c in coefficients]), linewidth=1)
-    ax.set(xscale="log", xlabel="alpha (log scale, penalty weaker to the right)", ylabel="coefficient")
-    ax.invert_xaxis()
+    models = [path.used_coefficients(i) for i in range(len(path.alphas))]
+    ever = np.unique(np.concatenate([used for used, _ in models]))
+    lines = np.zeros((len(models), len(ever)))
+    for line, (used, values) in zip(lines, models, strict=True):
+        line[np.searchsorted(ever, used)] = values
+    ax.plot(path.alphas, lines, linewidth=1, marker="o" if len(models) == 1 else None)
+    scale = "log" if path.alphas.min() > 0 else "linear"
+    ax.set(xscale=scale, xlabel=f"alpha ({scale} scale, penalty weaker to the right)", ylabel="coefficient")
+    if path.alphas.max() > path.alphas.min():
+        ax.invert_xaxis()
     ax.axhline(0, color="0.7", linewidth=0.8, zorder=0)
-    ax.set_title(f"{len(ever)} of {coefficients[0].size} coefficients are used along the path")
+    ax.set_title(f"{len(ever)} of {path.n_coefficients} coefficients are used along the path")
     return ax

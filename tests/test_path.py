@@ -45,9 +45,11 @@ KINDS = {
 }
 loss = pytest.mark.parametrize("loss", LOSSES)
 kind = pytest.mark.parametrize("kind", KINDS)
-# Losses with every layout and dtype; fewer where a solver of first order is slow.
+# A linear and a curved loss with every layout and dtype, the others with some.
 RUNS = [(loss, *run) for loss in LOSSES for run in [*((name, "f8") for name in LAYOUTS), ("C", "f4"), ("CSC", "f4")]]
-RUNS = [run for run in RUNS if run[0] != "categorical" or run[1:] in (("C", "f8"), ("CSR", "f8"), ("CSC", "f4"))]
+RUNS = [
+    run for run in RUNS if run[0] in ("squared", "logistic") or run[1:] in (("C", "f8"), ("CSR", "f8"), ("CSC", "f4"))
+]
 
 
 def data(loss, n=N, p=P, seed=0):
@@ -146,7 +148,8 @@ def test_the_strengths_begin_where_all_that_costs_is_zero(loss, layout, kind, dt
     rounding = 1e-4 if dtype == np.float32 else 1e-6
     np.testing.assert_allclose(path.alphas, models[0][0] * np.array([1, 10 ** (-1 / 3), 10 ** (-2 / 3), 0.1]), rounding)
     np.testing.assert_allclose(path.alphas[-1] / path.alphas[0], 0.1, rtol=1e-12)
-    assert not path.coef(0)[..., costs].any()
+    if costs.all() or loss != "categorical":  # of several outputs, lambda_max is without those that cost nothing
+        assert not path.coef(0)[..., costs].any()
     assert path.coef(1)[..., costs].any()
 
 
@@ -219,7 +222,7 @@ def test_agrees_with_their_paths(l1_ratio, positive, layout, shape):
     np.testing.assert_allclose(path.intercepts, y.mean() - coefs.T @ X.mean(axis=0), atol=1e-5)
 
 
-@pytest.mark.parametrize("tol", [1e-6, 1e-9, 1e-11])
+@pytest.mark.parametrize("tol", [1e-6, 1e-9])
 @pytest.mark.parametrize("layout", ["C", "F", "CSR", "CSC"])
 def test_almost_as_many_features_in_use_as_samples(layout, tol):
     X, y = data("squared", 40, 120)
@@ -235,10 +238,10 @@ def test_float32_reaches_the_default_tolerance(loss, layout, intercept):
     """Rounding of the predictions leaves the gap far below it."""
     X, y = data(loss, 2000)
     path = fl.regularization_path(
-        LAYOUTS[layout](X.astype(np.float32)), y, LOSSES[loss], n_alphas=12, fit_intercept=intercept
+        LAYOUTS[layout](X.astype(np.float32)), y, LOSSES[loss], n_alphas=8, eps=0.01, fit_intercept=intercept
     )
     assert path.success
-    for i in (3, 7, 11):
+    for i in (2, 5, 7):
         objective = objective_of(X, y, loss, path.alphas[i], fit_intercept=intercept)
         gap = objective.duality_gap(points(path, intercept)[i])
         assert gap <= 1.5e-6 * objective.value(np.zeros(objective.size))
@@ -492,7 +495,7 @@ TOO_WIDE = np.resize(X, (N, 2001))
 @pytest.mark.parametrize("X", [sparse.csr_array(X), sparse.csc_array(X), TOO_WIDE], ids=["CSR", "CSC", "wide"])
 def test_what_gram_newton_cannot_take(X):
     with pytest.raises(TypeError, match="gram_newton needs a dense X of at most 2000 features"):
-        fl.regularization_path(X, Y, fl.SquaredError(), solver="gram_newton")
+        fl.regularization_path(X, Y, fl.SquaredError(), solver="gram_newton", n_alphas=1)
 
 
 def test_where_no_strength_can_be_found():

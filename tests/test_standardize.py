@@ -99,15 +99,15 @@ def test_more_memory_than_is_stored(index):
 
 @layout
 @weighting
-@pytest.mark.parametrize("value", [0, 1, 0.1, -3.3e-5, 1e6 + 0.1])
 @pytest.mark.parametrize("n", [7, 1000, 20_000])
-def test_constant_columns_are_not_scaled(layout, weighted, value, n, dtype):
+def test_constant_columns_are_not_scaled(layout, weighted, n, dtype):
     """Not by what rounding makes of them, either."""
-    X = np.column_stack([np.full(n, value), np.arange(n) % 2]).astype(dtype)
+    constants = [0, 1, 0.1, -3.3e-5, 1e6 + 0.1]
+    X = np.column_stack([*(np.full(n, value) for value in constants), np.arange(n) % 2]).astype(dtype)
     weight = np.random.default_rng(0).random(n) if weighted else None
     scale = column_scales(LAYOUTS[layout](X), weight)
-    assert scale[0] == 1
-    assert scale[1] == pytest.approx(moments(X, weight)[1][1])
+    assert scale[:-1].tolist() == [1] * len(constants)
+    assert scale[-1] == pytest.approx(moments(X, weight)[1][-1])
 
 
 @layout

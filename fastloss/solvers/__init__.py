@@ -21,6 +21,7 @@ from fastloss.solvers.result import (
     check_max_iter,
     check_newton,
     check_objective,
+    null_start,
 )
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def start_run(
     """
     name = _choose(obj, solver)
     if name not in STATES:
-        return _restarts(SOLVERS[name], tol, max_iter)
+        return _restarts(SOLVERS[name], null_start(obj), tol, max_iter)
     check_newton(obj, name)
     state_of, default = STATES[name]
     limit = check_max_iter(max_iter, default)
@@ -122,9 +123,9 @@ def start_run(
     return go_on
 
 
-def _restarts(solve: Callable[..., Result], tol: float, max_iter: int | None) -> Callable[[LinearObjective], Result]:
-    x: NDArray[np.float64] | None = None
-
+def _restarts(
+    solve: Callable[..., Result], x: NDArray[np.float64], tol: float, max_iter: int | None
+) -> Callable[[LinearObjective], Result]:
     def go_on(other: LinearObjective) -> Result:
         nonlocal x
         with warnings.catch_warnings():

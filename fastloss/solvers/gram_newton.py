@@ -18,6 +18,7 @@ from fastloss.solvers.result import (
     check_newton,
     check_objective,
     newton_start,
+    null_start,
     residual_at_zero,
 )
 
@@ -39,7 +40,7 @@ ASTRAY = 30  # times the model's is what the loss may curve along a step for the
 STALE = 3  # steps of a run after which the next had better begin with a Hessian of its own
 STALLED = 5  # steps in vain
 SMALLEST_SHARE = 1e-10  # of a step
-ROUNDING = 1e-14  # of an objective
+ROUNDING = 16  # units in the last place of an objective
 
 
 def fits(obj: LinearObjective) -> bool:
@@ -82,9 +83,6 @@ def gram_newton(
     methods for machine learning", SIAM J. Optimization 21(3).
     """
     check_objective(obj)
-    check_newton(obj, "gram_newton")
-    if not obj.is_dense or obj.n_features > LARGEST:
-        raise TypeError(f"gram_newton needs a dense X of at most {LARGEST} features; prox_newton takes any")
     max_iter = check_max_iter(max_iter, MAX_ITER)
     run = GramNewton(obj, w0)
     monitor = Monitor(obj, "gram_newton", tol, callback, verbose)
@@ -104,28 +102,32 @@ class GramNewton:
     """
 
     def __init__(self, obj: LinearObjective, w0: ArrayLike | None, path: bool = False) -> None:
-        self.x = newton_start(obj, w0)
+        check_newton(obj, "gram_newton")
+        if not obj.is_dense or obj.n_features > LARGEST:
+            raise TypeError(f"gram_newton needs a dense X of at most {LARGEST} features; prox_newton takes any")
+        self.x = null_start(obj) if path else newton_start(obj, w0)
         self.hessian: NDArray[np.float64] | None = None
         self.known = path and obj.loss.quadratic
         self.every = 1 if path else stride(obj)
         self.fresh = self.every == 1 and obj.n_features <= CHEAP and not obj.loss.quadratic
-        self.residual_scale = residual_at_zero(obj)
         if self.every > 1 and not self.x.any() and not path:
             part = obj.rows(slice(None, None, 2 * self.every))
             if part is not None:
                 self.x = solve_roughly(part, with_intercept(obj))
         self.loss, self.gradient = obj.loss_and_gradient(self.x)
+        # Of a gradient: less is rounding.
+        self.least_change = float(np.finfo(obj.X.dtype).eps * np.linalg.norm(self.gradient))
 
     def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int) -> int:
         """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations."""
         costs = with_intercept(obj)
-        iteration, share, astray = 0, 1.0, False
+        iteration, share, astray, residual_scale = 0, 1.0, False, residual_at_zero(obj)
         while True:
             x, loss, gradient = self.x, self.loss, self.gradient
             fun = loss + costs.value(x)
             residual = costs.residual(x, -gradient)
             gap = certificate(obj, costs, x, loss, gradient, monitor.threshold)
-            if monitor.look(x, iteration, residual / self.residual_scale, fun, gap) or iteration >= max_iter:
+            if monitor.look(x, iteration, residual / residual_scale, fun, gap) or iteration >= max_iter:
                 break
             if share == 1 and monitor.stalled >= STALLED:
                 monitor.message = ROUNDED
@@ -142,9 +144,14 @@ class GramNewton:
                 self.gradient = gradient + turned
                 continue
             new_loss, new_gradient = obj.loss_and_gradient(new)
-            lower = new_loss + costs.value(new) <= fun - SUFFICIENT * share * predicted + ROUNDING * abs(fun)
+            noise = ROUNDING * float(np.finfo(obj.X.dtype).eps) * abs(fun)
+            lower = new_loss + costs.value(new) <= fun - SUFFICIENT * share * predicted + noise
             # A step that fails has shown how the loss curves along it all the same, unless it led astray.
-            astray |= not update(hessian, new - x, new_gradient - gradient)
+            change = new_gradient - gradient
+            if float(np.linalg.norm(change)) > self.least_change:
+                astray |= not update(hessian, new - x, change)
+            if astray and self.every > 1:  # the rows of the sample are unlike the others
+                self.hessian, self.every, astray = None, 1, False
             if not lower:
                 share /= 2
                 if share < SMALLEST_SHARE:
@@ -222,7 +229,14 @@ def sampled_hessian(obj: LinearObjective, x: NDArray[np.float64], every: int) ->
             result[p, :p] += block.sum(axis=0) if uniform else weight @ block
             result[p, p] += len(block) if uniform else weight.sum()
     result[:p, p:] = result[p:, :p].T
-    return result * (second[0] if uniform else 1.0)
+    result *= second[0] if uniform else 1.0
+    unseen = np.flatnonzero(result.diagonal()[:p] == 0)
+    if part is not obj and len(unseen):  # columns with few numbers, none of them in these rows
+        z = obj.predict(x)
+        second = obj.curvatures(z, *obj.derivatives(z)[1:])
+        curved = np.flatnonzero(second)
+        result[unseen, unseen] = [second[curved] @ obj.X[curved, j].astype(np.float64) ** 2 for j in unseen]
+    return result
 
 
 def newton_direction(
@@ -267,5 +281,7 @@ def certificate(
     scale, gap = obj.costs.gap(w, force)
     if not obj.fit_intercept and len(obj.costs.free) == 0:
         # The conjugate is convex: on the way to 0 it is at most what lies between its ends.
-        return gap + (1 - scale) * ((1 - scale) * loss if obj.loss.quadratic else loss - obj.least_loss)
+        bound = gap + (1 - scale) * ((1 - scale) * loss if obj.loss.quadratic else loss - obj.least_loss)
+        if bound <= threshold:
+            return bound
     return obj.duality_gap(x) if gap + (1 - scale) ** 2 * (loss - obj.least_loss) <= threshold else math.inf

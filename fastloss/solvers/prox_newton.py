@@ -56,7 +56,6 @@ class ProxNewton:
         self.obj = obj
         self.w, self.b = x[: obj.n_features].copy(), float(x[-1]) if obj.fit_intercept else 0.0
         self.selected = np.empty(0, dtype=np.int64)  # the working set
-        self.residual_scale = residual_at_zero(obj)
         self.go(obj.predict(x))
 
     @property
@@ -111,7 +110,7 @@ class ProxNewton:
     def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int) -> int:
         """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations."""
         self.obj, costs = obj, obj.costs
-        iteration, tighter = 0, 1.0
+        iteration, tighter, residual_scale = 0, 1.0, residual_at_zero(obj)
         while True:
             if obj.fit_intercept:
                 self.fit_intercept()
@@ -120,7 +119,7 @@ class ProxNewton:
             gap, residual = math.nan, costs.residual(self.w, pull)
             if obj.has_duality_gap:
                 gap = obj.gap_at(self.w, fun, first, force)
-            if monitor.look(self.x, iteration, residual / self.residual_scale, fun, gap) or iteration >= max_iter:
+            if monitor.look(self.x, iteration, residual / residual_scale, fun, gap) or iteration >= max_iter:
                 break
             if monitor.stalled >= STALLED and tighter < LEAST:
                 monitor.message = ROUNDED

@@ -97,8 +97,13 @@ def newton_start(obj: LinearObjective, w0: ArrayLike | None) -> NDArray[np.float
     x = start_point(obj, w0)
     if x.any() and obj.objective(x) < obj.loss_at_zero:
         return x
+    return null_start(obj) if len(obj.costs.free) else np.zeros(obj.size)
+
+
+def null_start(obj: LinearObjective) -> NDArray[np.float64]:
+    """The best point at which only what costs nothing is not 0; too many such coefficients are 0 as well."""
     free = obj.costs.free
-    return obj.null_point(free) if 0 < len(free) <= MOST_FREE else np.zeros(obj.size)
+    return obj.null_point(free if len(free) <= MOST_FREE else free[:0])
 
 
 def residual_at_zero(obj: LinearObjective) -> float:
@@ -140,7 +145,8 @@ class Monitor:
         self.threshold = tol * obj.loss_at_zero if obj.has_duality_gap else tol
         self.records: list[tuple[int, float, float, float, int]] = []
         self.message = ""
-        self.lowest, self.stalled = math.inf, 0  # looks since the objective last fell
+        self.lowest = self.least_gap = math.inf
+        self.stalled = 0  # looks since either last fell
         if verbose:
             print(f"{solver}: {obj.n_samples} samples, {obj.n_features} features; gap wanted {self.threshold:.3g}")
             print(f"{'iteration':>9} {'seconds':>9} {'objective':>16} {'gap':>10} {'support':>8}")
@@ -171,8 +177,8 @@ class Monitor:
             self.message = "the duality gap reached the tolerance" if known else "the gradient reached the tolerance"
         elif not np.isfinite(fun) or np.isnan(stationarity) or (known and np.isnan(gap)):
             self.message = "the objective is not finite"
-        self.stalled = 0 if fun < self.lowest else self.stalled + 1
-        self.lowest = min(self.lowest, fun)
+        self.stalled = 0 if fun < self.lowest or gap < self.least_gap else self.stalled + 1
+        self.lowest, self.least_gap = min(self.lowest, fun), min(self.least_gap, gap)
         if self.callback is not None:
             try:
                 self.callback(self.result(x, iteration, reached))
