@@ -1,5 +1,10 @@
 """Solvers on data that is hard to fit, or wrong."""
 
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 from test_solvers import LOGISTIC, data, solver
@@ -136,3 +141,30 @@ def test_steps_that_overflow_are_taken_back():
     result = fl.minimize(objective, tol=1e-4, max_iter=100_000)
     assert result.success
     assert result.fun < objective.objective(np.zeros(9))
+
+
+WITHOUT_END = """
+import numpy as np, fastloss as fl
+rng = np.random.default_rng(0)
+X = rng.normal(size=(4000, 150))
+y = (X[:, 0] + rng.normal(size=4000) > 0).astype(float)
+objective = fl.LinearObjective(X, y, fl.BinaryCrossEntropy(from_logits=True), fl.L1(1e-4))
+print("ready", flush=True)
+while True:
+    fl.minimize(objective, solver={solver!r}, tol=1e-9)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("solver", ["fista", "gram_newton", "prox_newton"])
+def test_ctrl_c_ends_a_run(solver):
+    command = [sys.executable, "-W", "ignore", "-c", WITHOUT_END.format(solver=solver)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            assert run.stdout.readline() == "ready\n"
+            time.sleep(0.5)
+            run.send_signal(signal.SIGINT)
+            _, errors = run.communicate(timeout=20)
+        finally:
+            run.kill()
+    assert "KeyboardInterrupt" in errors
