@@ -72,6 +72,9 @@ class SingleOutput:
 
     def predict(self, coefficients: NDArray[Any], intercept: float) -> NDArray[Any]:
         """The predictions X w + b + offset, of X's dtype."""
+        if not coefficients.any():  # where solvers begin
+            start: NDArray[Any] = np.full_like(self.y, intercept)
+            return start if self.offset is None else start + self.offset
         z = np.empty_like(self.y)
         w = np.ascontiguousarray(coefficients, dtype=self.design.dtype)
         self.design.predict(w, intercept, self.offset, z, self.n_threads)

@@ -63,9 +63,9 @@ def minimize(
     w0 : array_like of shape (obj.size,), optional
         Where to start; zeros by default.
     solver : {"auto", "prox_newton", "gram_newton", "fista", "ista"}
-        ``"auto"`` chooses: for a loss with one output a sample `gram_newton` where X is dense, has 2,000 rows or more
-        and 20 times as many as columns, else `prox_newton`; for several outputs `fista`. ``"ista"`` is proximal
-        gradient without momentum.
+        ``"auto"`` chooses: for a loss with one output a sample `gram_newton` where X is dense and has 20 times as many
+        rows as columns (and 2,000, unless the loss is quadratic), else `prox_newton`; for several outputs `fista`.
+        ``"ista"`` is proximal gradient without momentum.
     tol : float
         Stop when the duality gap is at most ``tol`` times the loss at w = 0. Where no gap is known (no penalty, or a
         loss without a known conjugate), when the norm of the proximal gradient is at most ``tol`` times that at 0.

@@ -45,7 +45,8 @@ ROUNDING = 16  # units in the last place of an objective
 
 def fits(obj: LinearObjective) -> bool:
     """Whether a problem is of the shape that this solver is for."""
-    return obj.is_dense and obj.n_features <= LARGEST and obj.n_samples >= max(FEWEST, 20 * obj.n_features)
+    few = 1 if obj.loss.quadratic else FEWEST
+    return obj.is_dense and obj.n_features <= LARGEST and obj.n_samples >= max(few, 20 * obj.n_features)
 
 
 def gram_newton(
