@@ -22,8 +22,6 @@ MAX_ROUNDS = 2000
 LARGEST_GRAM = 6000  # coordinates: 288 MB
 RETURNS = 0.1  # a round of less than this part of the decrease so far is the last of a rough run
 NEAR = 0.8  # of the force that would move it is where a coordinate at 0 may come to matter
-MOST_SWEEPS, ROUND = 50, 50_000  # where a round would be fewer operations than it takes Python to begin one
-CALLS = 1_000_000  # operations in the time of Python's part of a Newton step
 BLAS = 8  # operations of a factorisation in the time of one of coordinate descent
 ROUNDING = 1e-16  # of the loss: a round that gains less gains nothing
 SMALLEST_SIGMA, FIRST_SIGMA, LARGEST_SIGMA = 1e-2, 300.0, 1e8  # of the proximal point's step, in units of 1 / curvature
@@ -59,7 +57,7 @@ def minimise_model(model: Model, height: float, wanted: float, n_threads: int | 
     start = here = model.objective()
     points: list[NDArray[np.float64]] = []
     for turn in range(1, MAX_ROUNDS + 1):
-        model.descend(max(SWEEPS, min(MOST_SWEEPS, ROUND // model.sweep_cost)))
+        model.descend(SWEEPS)
         before, here = here, model.objective()
         if not before - here > (max(least, RETURNS * (start - here)) if rough else least):
             break
@@ -72,7 +70,7 @@ def minimise_model(model: Model, height: float, wanted: float, n_threads: int | 
             extrapolate(model, points)
             points.clear()
         support = np.flatnonzero(model.c)
-        factorisation = CALLS + len(support) ** 3 // BLAS
+        factorisation = len(support) ** 3 // BLAS
         if isinstance(model, GramModel):
             if since_newton > factorisation:
                 lower = proximal_point(model, sigma / (float(model.curvature.mean()) or 1.0))
