@@ -9,21 +9,23 @@ first derivatives, q = C' S^2 1 and T the sum of S^2. A penalty is, for each coo
 what it costs to go down, and a ridge: an infinite cost keeps it at one side.
 """
 
-from cython.parallel cimport prange
-from libc.math cimport fabs, sqrt
+from libc.math cimport isfinite, isinf, sqrt
 from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy, memset
 
+from fastloss._columns cimport Columns, Matrix, add, dot, doubles, length
+from fastloss._costs cimport Costs
 from fastloss._runtime cimport resolve_threads, table
 
 import numpy as np
 
 cdef enum:
-    SERIAL = 1 << 15  # numbers: below, threads cost more than they save
-    COLUMNS = 16  # a turn of a thread
-
-
-cdef inline double *doubles(x) except? NULL:
-    return <double *><size_t>x.ctypes.data
+    SWEEPS = 5  # of a round: one over all coordinates, the others over those that are not 0
+    POINTS = SWEEPS + 1
+    MAX_ROUNDS = 2000  # of a descent
+cdef double RETURNS = 0.1  # a round of less than this part of the decrease so far is the last of a rough run
+cdef double ROUNDING = 1e-16  # of the loss: a round that gains less gains nothing
+cdef double REGULAR = 1e-12  # of the trace: what is added to the system of an extrapolation
 
 
 cdef inline double minimum(double gradient, double c, double curvature, double up, double down,
@@ -37,272 +39,332 @@ cdef inline double minimum(double gradient, double c, double curvature, double u
     return 0
 
 
-cdef struct Matrix:
-    # Columns of doubles: dense, one after the other, or compressed.
-    const double *data
-    const int32_t *indices
-    const int64_t *starts  # NULL if dense
-    int64_t n, m
+cdef class Model:
+    """What the models have in common: a point, what moves with it, and descent.
 
-
-cdef inline double dot(const Matrix *x, int64_t j, const double *v) noexcept nogil:
-    if x.starts == NULL:
-        return table().dot(x.n, x.data + j * x.n, v)
-    return table().sparse_dot(x.starts[j + 1] - x.starts[j], x.data + x.starts[j], x.indices + x.starts[j], v)
-
-
-cdef inline void add(const Matrix *x, int64_t j, double a, double *v) noexcept nogil:
-    if x.starts == NULL:
-        table().add(x.n, a, x.data + j * x.n, v)
-    else:
-        table().sparse_add(x.starts[j + 1] - x.starts[j], a, x.data + x.starts[j], x.indices + x.starts[j], v)
-
-
-cdef class Columns:
-    """m columns of n doubles, a copy of some columns of X: dense in Fortran order, or compressed (CSC).
-
-    Parameters
+    Attributes
     ----------
-    data : ndarray of float64
-        Shape (n, m) in Fortran order, or the numbers of all columns.
-    indices, starts : ndarray of int32, int64; or None
-        Row of each number; where each column begins, then the end.
-    n : int
-        The number of rows.
+    penalty : Costs
+    c, start, slope, curvature : ndarray of shape (m,)
+        The point, c0, g, and the second derivatives by each coordinate.
+    finished : bool
+        Whether the last descent came to its end.
     """
-    cdef Matrix matrix
-    cdef readonly object data, indices, starts
-    cdef readonly int64_t n, m, numbers
+    cdef readonly Costs penalty
+    cdef readonly object c, start, slope, curvature
+    cdef readonly bint finished
+    cdef object moving  # the numbers that depend on the point, linearly up to a constant
+    cdef object memory, scratch, active
+    cdef double *c_
+    cdef const double *start_
+    cdef const double *slope_
+    cdef const double *curvature_
+    cdef double *moving_
+    cdef int32_t *active_
+    cdef int64_t m, n_moving, n_active
 
-    def __init__(self, data, indices, starts, int64_t n):
-        self.data, self.indices, self.starts = data, indices, starts
-        self.matrix.data = doubles(data)
-        self.matrix.n = self.n = n
-        if starts is None:
-            self.matrix.m = data.shape[1]
-            self.numbers = data.size
-        else:
-            self.matrix.indices = <const int32_t *><size_t>indices.ctypes.data
-            self.matrix.starts = <const int64_t *><size_t>starts.ctypes.data
-            self.matrix.m = len(starts) - 1
-            self.numbers = len(data)
-        self.m = self.matrix.m
+    cdef void set_up(self, slope, c, Costs penalty, curvature, moving) except *:
+        self.penalty, self.slope, self.start, self.c = penalty, slope, c, c.copy()
+        self.curvature, self.moving = curvature, moving
+        self.m, self.n_moving = len(c), len(moving)
+        self.active = np.empty(self.m, dtype=np.int32)
+        self.c_, self.start_, self.slope_ = doubles(self.c), doubles(c), doubles(slope)
+        self.curvature_, self.moving_ = doubles(curvature), doubles(moving)
+        self.active_ = <int32_t *><size_t>self.active.ctypes.data
 
-    def transposed_product(self, v, n_threads):
-        """C' v, m numbers."""
+    # What a model knows.
+
+    cdef int64_t sweep(self, bint everywhere) noexcept nogil:
+        """Step on each coordinate, or on each of those that were not 0 when all were stepped on; the operations."""
+        return 0
+
+    cdef double value(self) noexcept nogil:
+        """The model's value, up to a constant."""
+        return 0
+
+    cdef void forces(self, double *out, int threads) noexcept nogil:
+        """The negative slope of the model without its penalty."""
+
+    cdef void place(self) noexcept nogil:
+        """Find what moves with the point."""
+
+    cdef void follow(self) noexcept nogil:
+        """Find what little moves besides, where the rest has been set."""
+
+    # What all can do.
+
+    def objective(self):
+        """The model's value, up to a constant."""
+        return self.value()
+
+    def gradient(self, n_threads=None):
+        """The slope of the model without its penalty, m numbers."""
         result = np.empty(self.m)
         cdef double *out = doubles(result)
-        cdef const double *x = doubles(v)
         cdef int64_t j
-        cdef int threads = resolve_threads(n_threads) if self.numbers > SERIAL else 1
-        if threads > 1:
-            for j in prange(self.m, num_threads=threads, schedule="dynamic", chunksize=COLUMNS, nogil=True):
-                out[j] = dot(&self.matrix, j, x)
-        else:
-            with nogil:
-                for j in range(self.m):
-                    out[j] = dot(&self.matrix, j, x)
-        return result
-
-    def combine(self, c, v):
-        """v += C c; columns whose coefficient is 0 are not read."""
-        cdef const double *coefficients = doubles(c)
-        cdef double *out = doubles(v)
-        cdef int64_t j
+        cdef int threads = resolve_threads(n_threads)
         with nogil:
+            self.forces(out, threads)
             for j in range(self.m):
-                if coefficients[j] != 0:
-                    add(&self.matrix, j, coefficients[j], out)
-
-    def to_dense(self):
-        """All of them as an array of shape (n, m)."""
-        if self.starts is None:
-            return self.data
-        result = np.zeros((self.n, self.m), order="F")
-        np.add.at(result, (self.indices, np.repeat(np.arange(self.m), np.diff(self.starts))), self.data)
+                out[j] = -out[j]
         return result
 
-    def scaled(self, rows):
-        """The columns with each row multiplied by a number."""
-        cdef const double *factor = doubles(rows)
-        result = np.empty_like(self.data)
-        cdef double *out = doubles(result)
-        cdef int64_t i, j
+    def move(self, c):
+        """Go to the point c."""
+        self.c[:] = c
         with nogil:
-            if self.matrix.starts == NULL:
-                for j in range(self.m):
-                    for i in range(self.n):
-                        out[j * self.n + i] = factor[i] * self.matrix.data[j * self.n + i]
+            self.place()
+
+    def descend(self, double start, double height, double wanted, int64_t budget, bint rough=False, n_threads=None):
+        """Coordinate descent, extrapolated after each round of sweeps.
+
+        Anderson's extrapolation: Q. Bertrand and M. Massias (2021), "Anderson acceleration of coordinate descent",
+        AISTATS.
+
+        Parameters
+        ----------
+        start : float
+            The model's value where the run began.
+        height : float
+            By how much the loss is more than it could be: about what the dual loses, times (1 - s)^2, when its point is
+            scaled by s.
+        wanted : float
+            The bound on its suboptimality at which the model is `finished`; or a round no longer gains anything.
+        budget : int
+            Operations after which to stop; there is one round in any case.
+        rough : bool
+            Whether to stop as well once the decrease of a round is small next to what came before it.
+
+        Returns
+        -------
+        int
+            Operations done.
+        """
+        if self.memory is None:
+            self.memory = np.empty(POINTS * (self.m + self.n_moving) + SWEEPS * self.m)
+            self.scratch = np.empty(self.m)
+        cdef double *points = doubles(self.memory)
+        cdef double *force = doubles(self.scratch)
+        cdef double here, before, least = ROUNDING * height
+        cdef int64_t spent = 0, size = self.m + self.n_moving
+        cdef int k, turn = 0, threads = resolve_threads(n_threads)
+        self.finished = False
+        with nogil:
+            here = self.value()
+            while True:
+                turn += 1
+                self.save(points)
+                for k in range(SWEEPS):
+                    spent += self.sweep(k == 0)
+                    self.save(points + (k + 1) * size)
+                before, here = here, self.value()
+                if not before - here > (max(least, RETURNS * (start - here)) if rough else least):
+                    self.finished = True
+                    break
+                here = self.extrapolate(points, here)
+                if turn % 2 == 0:
+                    self.forces(force, threads)
+                    if self.penalty.bound_of(self.c_, force, self.curvature_, height) <= wanted:
+                        self.finished = True
+                        break
+                if spent >= budget or turn == MAX_ROUNDS:
+                    break
+        return spent
+
+    cdef void save(self, double *point) noexcept nogil:
+        memcpy(point, self.c_, self.m * sizeof(double))
+        memcpy(point + self.m, self.moving_, self.n_moving * sizeof(double))
+
+    cdef double extrapolate(self, double *points, double here) noexcept nogil:
+        """Go to where the points of a round lead, if the model is lower there; its value."""
+        cdef int64_t i, m = self.m, size = self.m + self.n_moving
+        cdef double *steps = points + POINTS * size
+        cdef double[SWEEPS][SWEEPS] gram
+        cdef double[SWEEPS] weights
+        cdef double trace = 0, total = 0, there
+        cdef bint outside = False
+        cdef int a, b
+        for a in range(SWEEPS):
+            for i in range(m):
+                steps[a * m + i] = points[(a + 1) * size + i] - points[a * size + i]
+            for b in range(a + 1):
+                gram[a][b] = gram[b][a] = table().dot(m, steps + a * m, steps + b * m)
+            trace += gram[a][a]
+        for a in range(SWEEPS):
+            gram[a][a] += REGULAR * trace
+        if not solve_ones(gram, weights):
+            return here
+        for a in range(SWEEPS):
+            total += weights[a]
+        if total == 0 or not isfinite(total):
+            return here
+        memset(self.c_, 0, m * sizeof(double))
+        memset(self.moving_, 0, self.n_moving * sizeof(double))
+        for a in range(SWEEPS):
+            table().add(m, weights[a] / total, points + (a + 1) * size, self.c_)
+            table().add(self.n_moving, weights[a] / total, points + (a + 1) * size + m, self.moving_)
+        for i in range(m):
+            if (self.c_[i] < 0 and isinf(self.penalty.down_[i])) or (self.c_[i] > 0 and isinf(self.penalty.up_[i])):
+                self.c_[i] = 0
+                outside = True
+        if outside:
+            self.place()
+        else:
+            self.follow()
+        there = self.value()
+        if there < here:
+            return there
+        points += SWEEPS * size
+        memcpy(self.c_, points, m * sizeof(double))
+        memcpy(self.moving_, points + m, self.n_moving * sizeof(double))
+        self.follow()
+        return here
+
+
+cdef bint solve_ones(double[SWEEPS][SWEEPS] a, double *x) noexcept nogil:
+    """x with A x = 1, A symmetric and positive definite: by Cholesky's factorisation, in place; whether it is."""
+    cdef int i, j, k
+    cdef double sum
+    for j in range(SWEEPS):
+        for i in range(j, SWEEPS):
+            sum = a[i][j]
+            for k in range(j):
+                sum -= a[i][k] * a[j][k]
+            if i == j:
+                if not sum > 0:
+                    return False
+                a[j][j] = sqrt(sum)
             else:
-                for i in range(self.numbers):
-                    out[i] = factor[self.matrix.indices[i]] * self.matrix.data[i]
-        return Columns(result, self.indices, self.starts, self.n)
-
-    def squares(self):
-        """The sum of squares of each column."""
-        result = np.empty(self.m)
-        cdef double *out = doubles(result)
-        cdef const double *x
-        cdef int64_t i, j, count
-        cdef double sum
-        with nogil:
-            for j in range(self.m):
-                x = self.matrix.data + (j * self.n if self.matrix.starts == NULL else self.matrix.starts[j])
-                if self.matrix.starts == NULL:
-                    out[j] = table().dot(self.n, x, x)
-                else:
-                    count = self.matrix.starts[j + 1] - self.matrix.starts[j]
-                    sum = 0
-                    for i in range(count):
-                        sum += x[i] * x[i]
-                    out[j] = sum
-        return result
-
-    def gram(self, selected):
-        """C_s' C_s over the columns that are selected (indices, increasing)."""
-        cdef int64_t count = len(selected)
-        if self.matrix.starts == NULL:
-            part = self.data[:, selected] if count < self.m else self.data
-            return part.T @ part
-        result = np.zeros((count, count))
-        column_of = np.ascontiguousarray(selected, dtype=np.int64)
-        cdef double *out = doubles(result)
-        cdef const int64_t *columns = <const int64_t *><size_t>column_of.ctypes.data
-        scratch = np.zeros(self.n)
-        cdef double *row = doubles(scratch)
-        cdef int64_t a, b, k
-        with nogil:
-            for a in range(count):
-                add(&self.matrix, columns[a], 1.0, row)
-                for b in range(a + 1):
-                    out[a * count + b] = out[b * count + a] = dot(&self.matrix, columns[b], row)
-                for k in range(self.matrix.starts[columns[a]], self.matrix.starts[columns[a] + 1]):
-                    row[self.matrix.indices[k]] = 0
-        return result
+                a[i][j] = sum / a[j][j]
+    for i in range(SWEEPS):
+        sum = 1
+        for k in range(i):
+            sum -= a[i][k] * x[k]
+        x[i] = sum / a[i][i]
+    for i in range(SWEEPS - 1, -1, -1):
+        sum = x[i]
+        for k in range(i + 1, SWEEPS):
+            sum -= a[k][i] * x[k]
+        x[i] = sum / a[i][i]
+    return True
 
 
-cdef class ResidualModel:
-    """The model by its residuals v = S C (c - c0): each step takes a dot product with a column.
+cdef class ResidualModel(Model):
+    """The model by its residuals S C (c - c0): each step takes a dot product with a column.
 
     Parameters
     ----------
     columns : Columns
-        S C: the columns already scaled.
+        S C: the columns already scaled; or C, if all of S is one number.
+    weight : float
+        Its square; 1 if the columns are scaled.
     gradient : ndarray of shape (m,)
         g.
     c : ndarray of shape (m,)
         c0; not changed.
     penalty : Costs
-        Of ``fastloss.penalties``.
     intercept : tuple (t, q, T) or None
     """
     cdef Columns columns
-    cdef readonly object penalty, c, start, slope, curvature, residual, centre
-    cdef double slope_sum, weight_sum, moved
-    cdef object active
+    cdef readonly object centre
+    cdef const double *centre_
+    cdef double weight, slope_sum, weight_sum, moved
 
-    def __init__(self, Columns columns, gradient, c, penalty, intercept):
-        self.columns, self.penalty = columns, penalty
-        self.start = c
-        self.c = c.copy()
-        self.slope = gradient
-        self.residual = np.zeros(columns.n)
-        self.curvature = columns.squares()
+    def __init__(self, Columns columns, double weight, gradient, c, Costs penalty, intercept):
+        self.columns = columns
+        self.weight = weight
+        curvature = weight * columns.squares
         self.moved = 0
         if intercept is None:
             self.slope_sum, self.centre, self.weight_sum = 0, np.zeros(columns.m), 1
         else:
             self.slope_sum, self.centre, self.weight_sum = intercept
-            own = self.curvature - self.centre**2 / self.weight_sum
+            own = curvature - self.centre**2 / self.weight_sum
             # A constant column does nothing that the intercept does not: what is free stays, what costs goes to 0.
-            least = np.where((penalty.up == 0) | (penalty.down == 0), 0.0, 1e-12 * self.curvature)
-            self.curvature = np.where(own > 1e-12 * self.curvature, own, least)
-        self.active = np.empty(columns.m, dtype=np.int32)
+            least = np.where((penalty.up == 0) | (penalty.down == 0), 0.0, 1e-12 * curvature)
+            curvature = np.where(own > 1e-12 * curvature, own, least)
+        self.centre_ = doubles(self.centre)
+        self.set_up(gradient, c, penalty, curvature, np.zeros(columns.n))
+
+    @property
+    def residual(self):
+        """The residuals, but for the root of the weight; n numbers."""
+        return self.moving
 
     @property
     def shift(self):
         """By how much an unpenalised intercept moves at c0, negated."""
         return self.slope_sum / self.weight_sum
 
-    @property
-    def sweep_cost(self):
-        """Operations of a sweep over all coordinates, roughly."""
-        return 2 * self.columns.numbers
-
     def hessian_cost(self, int64_t count):
         """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""
         cdef int64_t part = self.columns.numbers * count // max(<int64_t>1, self.columns.m)
-        return count * part // (32 if self.columns.starts is None else 1)
+        return count * part // (16 if self.columns.starts is None else 1)
 
-    def descend(self, int sweeps):
-        """One sweep over all coordinates, and further ones over those that are then not 0.
-
-        Returns the largest change of a coordinate times the root of its curvature, in the last sweep over all.
-        """
-        cdef double *c = doubles(self.c)
-        cdef double *v = doubles(self.residual)
-        cdef const double *slope = doubles(self.slope)
-        cdef const double *curvature = doubles(self.curvature)
-        cdef const double *up = doubles(self.penalty.up)
-        cdef const double *down = doubles(self.penalty.down)
-        cdef const double *ridge = doubles(self.penalty.ridge)
-        cdef const double *centre = doubles(self.centre)
-        cdef int32_t *active = <int32_t *><size_t>self.active.ctypes.data
+    cdef int64_t sweep(self, bint everywhere) noexcept nogil:
+        cdef const double *up = self.penalty.up_
+        cdef const double *down = self.penalty.down_
+        cdef const double *ridge = self.penalty.ridge_
+        cdef const double *curvature = self.curvature_
         cdef const Matrix *x = &self.columns.matrix
-        cdef double t = self.slope_sum, inverse = 1 / self.weight_sum, moved = self.moved
-        cdef double largest = 0, gradient, new, change
-        cdef int64_t i, j, count = x.m, kept
-        cdef int sweep
-        with nogil:
-            for sweep in range(sweeps):
-                kept = 0
-                for i in range(count):
-                    j = i if sweep == 0 else active[i]
-                    if curvature[j] == 0 and ridge[j] == 0:
-                        continue
-                    gradient = slope[j] + dot(x, j, v) - centre[j] * (t + moved) * inverse
-                    new = minimum(gradient, c[j], curvature[j], up[j], down[j], ridge[j])
-                    if new != c[j]:
-                        change = new - c[j]
-                        add(x, j, change, v)
-                        moved += change * centre[j]
-                        c[j] = new
-                        if sweep == 0:
-                            largest = max(largest, fabs(change) * sqrt(curvature[j]))
-                    if new != 0:
-                        active[kept] = <int32_t>j
-                        kept += 1
-                count = kept
+        cdef double *c = self.c_
+        cdef double *v = self.moving_
+        cdef double t = self.slope_sum, inverse = 1 / self.weight_sum, moved = self.moved, gradient, new, change
+        cdef int64_t i, j, kept = 0, count = self.m if everywhere else self.n_active, spent = 0
+        for i in range(count):
+            j = i if everywhere else self.active_[i]
+            if curvature[j] == 0 and ridge[j] == 0:
+                continue
+            gradient = self.slope_[j] + self.weight * dot(x, j, v) - self.centre_[j] * (t + moved) * inverse
+            new = minimum(gradient, c[j], curvature[j], up[j], down[j], ridge[j])
+            spent += length(x, j)
+            if new != c[j]:
+                change = new - c[j]
+                add(x, j, change, v)
+                moved += change * self.centre_[j]
+                c[j] = new
+                spent += length(x, j)
+            if new != 0:
+                self.active_[kept] = <int32_t>j
+                kept += 1
+        self.n_active = kept
         self.moved = moved
-        return largest
+        return spent
 
-    def gradient(self, n_threads):
-        """The slope of the model without its penalty, m numbers."""
-        return (self.slope + self.columns.transposed_product(self.residual, n_threads)
-                - self.centre * ((self.slope_sum + self.moved) / self.weight_sum))
+    cdef double value(self) noexcept nogil:
+        cdef double t = self.slope_sum + self.moved
+        cdef double slope = 0
+        cdef int64_t j
+        for j in range(self.m):
+            slope += self.slope_[j] * (self.c_[j] - self.start_[j])
+        return (slope + 0.5 * self.weight * table().dot(self.n_moving, self.moving_, self.moving_)
+                - 0.5 * t * t / self.weight_sum + self.penalty.value_of(self.c_))
 
-    def intercept_step(self):
-        """By how much the intercept moves with the coordinates; 0 without one."""
-        return -(self.slope_sum + self.moved) / self.weight_sum
+    cdef void forces(self, double *out, int threads) noexcept nogil:
+        cdef double shift = (self.slope_sum + self.moved) / self.weight_sum
+        cdef int64_t j
+        self.columns.products(self.moving_, out, threads)
+        for j in range(self.m):
+            out[j] = self.centre_[j] * shift - self.weight * out[j] - self.slope_[j]
 
-    def objective(self):
-        """The model's value, up to a constant."""
-        moved = self.c - self.start
-        t = self.slope_sum + self.moved
-        return (self.slope @ moved + 0.5 * float(self.residual @ self.residual) - 0.5 * t * t / self.weight_sum
-                + self.penalty.value(self.c))
+    cdef void place(self) noexcept nogil:
+        cdef int64_t j
+        memset(self.moving_, 0, self.n_moving * sizeof(double))
+        for j in range(self.m):
+            if self.c_[j] != self.start_[j]:
+                add(&self.columns.matrix, j, self.c_[j] - self.start_[j], self.moving_)
+        self.follow()
 
-    def move(self, c):
-        """Go to the point c."""
-        self.c[:] = c
-        moved = self.c - self.start
-        self.residual[:] = 0
-        self.columns.combine(moved, self.residual)
-        self.moved = float(self.centre @ moved)
+    cdef void follow(self) noexcept nogil:
+        cdef int64_t j
+        self.moved = 0
+        for j in range(self.m):
+            self.moved += self.centre_[j] * (self.c_[j] - self.start_[j])
 
     def hessian(self, selected):
         """Second derivatives without the penalty's, over the selected coordinates."""
         gram = self.columns.gram(selected)
+        gram *= self.weight
         q = self.centre[selected]
         if q.any():
             gram -= np.outer(q, q / self.weight_sum)
@@ -311,7 +373,7 @@ cdef class ResidualModel:
         return gram
 
 
-cdef class GramModel:
+cdef class GramModel(Model):
     """The model by its Hessian: a step on a coordinate that stays where it is costs nothing.
 
     Parameters
@@ -321,69 +383,56 @@ cdef class GramModel:
     gradient, c : ndarray of shape (m,)
         g, with the intercept eliminated, and c0; not changed.
     penalty : Costs
-        Of ``fastloss.penalties``.
     """
-    cdef readonly object penalty, c, start, slope, curvature, matrix
-    cdef object current
+    cdef readonly object matrix
+    cdef const double *matrix_
 
-    def __init__(self, hessian, gradient, c, penalty):
-        self.matrix, self.penalty = np.ascontiguousarray(hessian), penalty
-        self.slope, self.current = gradient, gradient.copy()
-        self.start, self.c = c, c.copy()
-        self.curvature = np.maximum(np.diagonal(hessian), 0)
+    def __init__(self, hessian, gradient, c, Costs penalty):
+        self.matrix = np.ascontiguousarray(hessian)
+        self.matrix_ = doubles(self.matrix)
+        self.set_up(gradient, c, penalty, np.maximum(np.diagonal(hessian), 0), gradient.copy())
 
-    @property
-    def sweep_cost(self):
-        """Operations of a sweep, roughly: only coordinates that are not 0 cost anything."""
-        return len(self.c) * (np.count_nonzero(self.c) + 1)
+    cdef int64_t sweep(self, bint everywhere) noexcept nogil:
+        cdef const double *up = self.penalty.up_
+        cdef const double *down = self.penalty.down_
+        cdef const double *ridge = self.penalty.ridge_
+        cdef const double *curvature = self.curvature_
+        cdef double *c = self.c_
+        cdef double new
+        cdef int64_t i, j, kept = 0, m = self.m, count = m if everywhere else self.n_active, spent = count
+        for i in range(count):
+            j = i if everywhere else self.active_[i]
+            if curvature[j] == 0 and ridge[j] == 0:
+                continue
+            new = minimum(self.moving_[j], c[j], curvature[j], up[j], down[j], ridge[j])
+            if new != c[j]:
+                table().add(m, new - c[j], self.matrix_ + j * m, self.moving_)
+                c[j] = new
+                spent += m
+            if new != 0:
+                self.active_[kept] = <int32_t>j
+                kept += 1
+        self.n_active = kept
+        return spent
 
-    def hessian_cost(self, int64_t count):
-        """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""
-        return count * count // 4
+    cdef double value(self) noexcept nogil:
+        cdef double sum = 0
+        cdef int64_t j
+        for j in range(self.m):
+            sum += (self.c_[j] - self.start_[j]) * (self.slope_[j] + self.moving_[j])
+        return 0.5 * sum + self.penalty.value_of(self.c_)
 
-    def descend(self, int sweeps):
-        """As `ResidualModel.descend`; here every sweep is over all coordinates."""
-        cdef double *c = doubles(self.c)
-        cdef double *gradient = doubles(self.current)
-        cdef const double *hessian = doubles(self.matrix)
-        cdef const double *curvature = doubles(self.curvature)
-        cdef const double *up = doubles(self.penalty.up)
-        cdef const double *down = doubles(self.penalty.down)
-        cdef const double *ridge = doubles(self.penalty.ridge)
-        cdef int64_t j, m = len(self.c)
-        cdef double largest = 0, new, change
-        cdef int sweep
-        with nogil:
-            for sweep in range(sweeps):
-                for j in range(m):
-                    if curvature[j] == 0 and ridge[j] == 0:
-                        continue
-                    new = minimum(gradient[j], c[j], curvature[j], up[j], down[j], ridge[j])
-                    if new != c[j]:
-                        change = new - c[j]
-                        table().add(m, change, hessian + j * m, gradient)
-                        c[j] = new
-                        if sweep == 0:
-                            largest = max(largest, fabs(change) * sqrt(curvature[j]))
-        return largest
+    cdef void forces(self, double *out, int threads) noexcept nogil:
+        cdef int64_t j
+        for j in range(self.m):
+            out[j] = -self.moving_[j]
 
-    def gradient(self, n_threads=None):
-        """The slope of the model without its penalty, m numbers."""
-        return self.current
-
-    def objective(self):
-        """The model's value, up to a constant."""
-        moved = self.c - self.start
-        return 0.5 * (moved @ (self.slope + self.current)) + self.penalty.value(self.c)
-
-    def move(self, c):
-        """Go to the point c."""
-        self.c[:] = c
-        moved = self.c - self.start
-        changed = np.flatnonzero(moved)
-        self.current[:] = self.slope
-        if len(changed):
-            self.current += moved[changed] @ self.matrix[changed]
+    cdef void place(self) noexcept nogil:
+        cdef int64_t j, m = self.m
+        memcpy(self.moving_, self.slope_, m * sizeof(double))
+        for j in range(m):
+            if self.c_[j] != self.start_[j]:
+                table().add(m, self.c_[j] - self.start_[j], self.matrix_ + j * m, self.moving_)
 
     def hessian(self, selected):
         """Second derivatives without the penalty's, over the selected coordinates."""

@@ -192,12 +192,10 @@ cdef double run(const Pass *job, ChunkRunner runner, double *gradients, int32_t 
 
 
 cdef void dot_columns(const Pass *job, int64_t start, int64_t stop, double *out) noexcept nogil:
-    cdef int64_t j
-    for j in range(start, stop):
-        if job.single:
-            out[j] = operations_f32(job).dot_column(&job.matrix, j, <const float *>job.residual)
-        else:
-            out[j] = operations_f64(job).dot_column(&job.matrix, j, <const double *>job.residual)
+    if job.single:
+        operations_f32(job).dot_columns(&job.matrix, start, stop, <const float *>job.residual, out)
+    else:
+        operations_f64(job).dot_columns(&job.matrix, start, stop, <const double *>job.residual, out)
 
 
 cdef void add_columns(const Pass *job, int64_t start, int64_t stop, double *z) noexcept nogil:
@@ -348,6 +346,10 @@ cdef class Design:
             with nogil:
                 dot_columns(&job, 0, job.p, gradients)
         return result
+
+    def columns_in_place(self):
+        """X, if its columns are contiguous doubles; else None."""
+        return self.held[0] if self.name == "dense_columns" and self.held[0].dtype == np.float64 else None
 
     def take_columns(self, selected, weight):
         """A copy of some columns in float64; rows whose weight is 0 are empty there, whatever X holds.

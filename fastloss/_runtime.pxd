@@ -64,12 +64,12 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
     cppclass MatrixOperations_f32:
         void (*dot_rows)(const Matrix *x, int64_t start, int64_t n, const float *w, float *z) noexcept nogil
         void (*add_rows)(const Matrix *x, int64_t start, int64_t n, const float *r, double *g) noexcept nogil
-        double (*dot_column)(const Matrix *x, int64_t j, const float *r) noexcept nogil
+        void (*dot_columns)(const Matrix *x, int64_t start, int64_t stop, const float *r, double *out) noexcept nogil
         void (*add_columns)(const Matrix *x, int64_t start, int64_t stop, const float *w, double *z) noexcept nogil
     cppclass MatrixOperations_f64:
         void (*dot_rows)(const Matrix *x, int64_t start, int64_t n, const double *w, double *z) noexcept nogil
         void (*add_rows)(const Matrix *x, int64_t start, int64_t n, const double *r, double *g) noexcept nogil
-        double (*dot_column)(const Matrix *x, int64_t j, const double *r) noexcept nogil
+        void (*dot_columns)(const Matrix *x, int64_t start, int64_t stop, const double *r, double *out) noexcept nogil
         void (*add_columns)(const Matrix *x, int64_t start, int64_t stop, const double *w, double *z) noexcept nogil
     cppclass Operations_f32:
         double (*sum_weights)(int64_t n, const float *weight, int32_t *status) noexcept nogil

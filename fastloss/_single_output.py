@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss._descent import Columns
+from fastloss._columns import Columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +38,14 @@ class SingleOutput:
         loss(y, np.full_like(y, 0.5), sample_weight, reduction="sum", n_threads=n_threads)
         #: What the mean divides by.
         self.total = float(len(y)) if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
+
+    def with_loss(self, loss: Loss) -> SingleOutput:
+        """The same with another loss for the same labels."""
+        other = copy(self)
+        other.loss = loss
+        for name in ("loss_at_zero", "least_loss"):
+            other.__dict__.pop(name, None)
+        return other
 
     def evaluate(self, W: NDArray[Any], b: NDArray[Any], gradient: bool) -> tuple[float, NDArray[Any] | None]:
         """The sum of the losses at coefficients of shape (1, p) and intercepts (1,); its gradient, (1, p + 1)."""
@@ -99,7 +108,10 @@ class SingleOutput:
         return self.design.transposed_product(r, self.sample_weight, self.n_threads)
 
     def columns(self, selected: NDArray[np.int64]) -> Columns:
-        """A copy of some columns of X."""
+        """Some columns of X: in place, if they are contiguous and all rows count; else a copy."""
+        in_place = self.design.columns_in_place() if self.sample_weight is None else None
+        if in_place is not None:
+            return Columns(in_place, None, None, len(self.y), selected)
         data, indices, starts = self.design.take_columns(selected, self.sample_weight)
         if indices is not None and starts is not None:
             data, indices, starts = _canonical(data, indices, starts)

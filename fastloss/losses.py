@@ -89,6 +89,13 @@ class Loss(BlockLoss):
         """The second derivatives as Newton's method takes them: not 0 where the loss is about linear."""
         return second if self.quadratic else np.maximum(second, LINEAR * np.abs(first))
 
+    def _gentler(self, y_true: Array, y_pred: Array) -> list[tuple[Loss, float]]:
+        """Losses on the way to this one from one that curves at most samples; each with how many times this it is.
+
+        Empty where this one curves enough for Newton's method.
+        """
+        return []
+
     @property
     def has_conjugate(self) -> bool:
         """Whether `conjugate` is written down for this loss."""
@@ -179,6 +186,14 @@ class Huber(Loss):
         result[linear] = share**2 * np.abs(first[linear] / (y_pred[linear] - y_true[linear]))
         return result
 
+    def _gentler(self, y_true: Array, y_pred: Array) -> list[tuple[Loss, float]]:
+        # About absolute errors: K. Madsen and H. B. Nielsen (1993), "A finite smoothing algorithm for linear l1
+        # estimation", SIAM J. Optimization 3(2).
+        times = float(np.median(np.abs(y_pred - y_true))) / self.delta
+        if not 10 < times < math.inf:
+            return []
+        return [(Huber(self.delta * 10.0**k), 10.0**k) for k in range(math.ceil(math.log10(times)), 0, -1)]
+
 
 class Quantile(Loss):
     """Pinball loss of u = y - p: q u where u >= 0, (q - 1) u where u < 0; minimised by the q-quantile.
@@ -259,6 +274,13 @@ class BinaryCrossEntropy(Loss):
         )
         if not from_logits:
             object.__setattr__(self, "prediction_domain", "probabilities in [0, 1]")
+
+    def _gentler(self, y_true: Array, y_pred: Array) -> list[tuple[Loss, float]]:
+        """Losses on the way to this one from one that curves at most samples; each with how many times this it is.
+
+        Empty where this one curves enough for Newton's method.
+        """
+        return []
 
     @property
     def has_conjugate(self) -> bool:  # noqa: D102
@@ -370,6 +392,13 @@ class CategoricalCrossEntropy(Loss):
         )
         if not from_logits:
             object.__setattr__(self, "prediction_domain", "probabilities in [0, 1]")
+
+    def _gentler(self, y_true: Array, y_pred: Array) -> list[tuple[Loss, float]]:
+        """Losses on the way to this one from one that curves at most samples; each with how many times this it is.
+
+        Empty where this one curves enough for Newton's method.
+        """
+        return []
 
     @property
     def has_conjugate(self) -> bool:  # noqa: D102

@@ -17,12 +17,13 @@ from fastloss._many_outputs import ManyOutputs
 from fastloss._rows import Compressed
 from fastloss._single_output import SingleOutput
 from fastloss.losses import CategoricalCrossEntropy, Loss
-from fastloss.penalties import L1, Costs, ElasticNet
+from fastloss.penalties import L1, ElasticNet
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from fastloss._descent import Columns
+    from fastloss._columns import Columns
+    from fastloss._costs import Costs
 
 __all__ = ["LinearObjective"]
 
@@ -272,7 +273,7 @@ class LinearObjective:
         step = check_number("step", step, 0, math.inf)
         result = self._split(w)[0].copy()
         W = result.reshape(self.n_outputs, -1)[:, : self.n_features]
-        W[:] = self.costs._replace(ridge=np.zeros(W.size)).prox(W.ravel(), step).reshape(W.shape)
+        W[:] = self.costs.without_ridge().prox(W.ravel(), step).reshape(W.shape)
         return result
 
     def _ridge(self, W: NDArray[Any]) -> float:
@@ -292,7 +293,7 @@ class LinearObjective:
     @property
     def has_penalty(self) -> bool:
         """Whether any coefficient costs anything."""
-        return len(self.costs.free) < len(self.costs.up)
+        return len(self.costs.free) < len(self.costs)
 
     def duality_gap(self, w: ArrayLike) -> float:
         """A bound on how far a point's objective is above the minimum.
@@ -336,7 +337,7 @@ class LinearObjective:
         if isinstance(self._outputs, SingleOutput):
             loss, first, second = self.derivatives(self._outputs.predict(W[0], float(b[0])))
             first = self.feasible(first, second)
-            return self.gap_at(W[0], loss + self.costs.value(W[0]), first, -self.correlate(first))
+            return self.gap_at(loss + self.costs.value(W[0]), first, -self.correlate(first))
         correlation, conjugate = self._outputs.dual_point(W, b, self.fit_intercept)
         total, c = self._outputs.total, W.ravel()
         force = -correlation.ravel() / total
@@ -381,6 +382,19 @@ class LinearObjective:
         other.__dict__.pop("costs", None)
         return other
 
+    def gentler(self, z: NDArray[np.float64]) -> list[LinearObjective]:
+        """Objectives on the way to this one from predictions z where its loss is about linear; see the losses.
+
+        Of one output a sample.
+        """
+        outputs, result = self._single(), []
+        for loss, times in self.loss._gentler(outputs._labels, z):
+            other = self.with_penalty(self.penalty.with_strengths(times * self.penalty.l1, times * self.penalty.l2))
+            other.loss, other._outputs = loss, outputs.with_loss(loss)
+            other.__dict__.pop("loss_at_zero", None)
+            result.append(other)
+        return result
+
     def rows(self, selected: slice) -> LinearObjective | None:
         """The objective of some of the rows; None if none of them counts. Copied where X is in Fortran order."""
         weight = None if self.sample_weight is None else self.sample_weight[selected]
@@ -418,7 +432,7 @@ class LinearObjective:
         return self._single().correlate(r)
 
     def columns(self, selected: NDArray[np.int64]) -> Columns:
-        """A copy of some columns of X, by their increasing indices."""
+        """Some columns of X, copied unless they suit as they are, by their increasing indices."""
         return self._single().columns(selected)
 
     def _single(self) -> SingleOutput:
@@ -432,23 +446,21 @@ class LinearObjective:
         return self._costs_of(self.penalty)
 
     def _costs_of(self, penalty: ElasticNet) -> Costs:
-        up, down, ridge = penalty.costs(self.n_features)
+        costs = penalty.costs(self.n_features)
         if self.scales is not None:
-            up, down, ridge = up * self.scales, down * self.scales, ridge * self.scales**2
-        return Costs(*(np.tile(cost, self.n_outputs) for cost in (up, down, ridge)))
+            costs = costs.scaled(self.scales)
+        return costs.repeated(self.n_outputs)
 
     def feasible(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
         """First derivatives, changed by as little as makes them balance what costs nothing: see `duality_gap`."""
         return self._single().feasible(first, second, self.costs.free, self.fit_intercept)
 
-    def gap_at(self, w: NDArray[Any], fun: float, first: NDArray[np.float64], force: NDArray[np.float64]) -> float:
-        """The duality gap at coefficients w where all parts are known: `fun`, the first derivatives, -X' of them."""
+    def gap_at(self, fun: float, first: NDArray[np.float64], force: NDArray[np.float64]) -> float:
+        """The duality gap where all parts are known: the objective, the first derivatives, -X' of them."""
         if not self.has_duality_gap:
             return math.inf
-        costs = self.costs
-        scale, gap = costs.gap(w, force)
-        dual = self._single().conjugate(first * self._outputs.total, scale) / self._outputs.total
-        return fun - costs.value(w) + dual + gap + scale * float(force @ w)
+        scale, conjugate = self.costs.conjugate(force)
+        return fun + self._single().conjugate(first * self._outputs.total, scale) / self._outputs.total + conjugate
 
     def null_point(self, free: NDArray[np.intp]) -> NDArray[np.float64]:
         """The best point where all features but the free ones have coefficient 0; of several outputs, these as well."""

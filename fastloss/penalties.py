@@ -7,11 +7,12 @@ positive. What it costs to move each coordinate is all that a solver asks of it.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastloss._checks import check_number
+from fastloss._costs import Costs
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -26,95 +27,6 @@ def soft_threshold(w: NDArray[Any], threshold: float | NDArray[Any], out: NDArra
     clipped = np.clip(w, -threshold, threshold)
     result: NDArray[Any] = np.subtract(w, clipped, out=out)
     return result
-
-
-class Costs(NamedTuple):
-    """What each coordinate of a point costs: what solvers ask of a penalty.
-
-    Attributes
-    ----------
-    up, down : ndarray of shape (m,)
-        The cost of a unit above 0 and below; infinite where the coordinate must not go there.
-    ridge : ndarray of shape (m,)
-        The cost of its square.
-    """
-
-    up: NDArray[np.float64]
-    down: NDArray[np.float64]
-    ridge: NDArray[np.float64]
-
-    @property
-    def free(self) -> NDArray[np.intp]:
-        """The coordinates that cost nothing."""
-        return np.flatnonzero((self.up == 0) & (self.down == 0) & (self.ridge == 0))
-
-    @property
-    def one_sided(self) -> bool:
-        """Whether a coordinate costs nothing at one side of 0 and something at the other."""
-        return bool((((self.up == 0) != (self.down == 0)) & (self.ridge == 0)).any())
-
-    def take(self, selected: NDArray[Any]) -> Costs:
-        """Of some coordinates."""
-        return Costs(self.up[selected], self.down[selected], self.ridge[selected])
-
-    def value(self, c: NDArray[np.float64]) -> float:
-        """The penalty; infinite on the wrong side of 0."""
-        used = np.flatnonzero(c)
-        c = c[used]
-        return float(np.abs(c) @ np.where(c > 0, self.up[used], self.down[used]) + self.ridge[used] @ (c * c))
-
-    def slope(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The derivative, for coordinates that are not 0."""
-        return np.where(c > 0, self.up, -self.down) + 2 * self.ridge * c
-
-    def prox(self, c: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-        """The point that minimises penalty + |. - c|^2 / (2 step)."""
-        moved = np.maximum(c - step * self.up, 0.0) + np.minimum(c + step * self.down, 0.0)
-        return moved / (1 + 2 * step * self.ridge)
-
-    def project(self, c: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The nearest point whose penalty is finite."""
-        return np.where((c < 0) & np.isinf(self.down) | (c > 0) & np.isinf(self.up), 0.0, c)
-
-    def excess(self, force: NDArray[np.float64]) -> NDArray[np.float64]:
-        """By how much a force, a negative slope of the loss, is more than it takes to move a coordinate off 0."""
-        return np.maximum(np.maximum(force - self.up, -force - self.down), 0.0)
-
-    def residual(self, c: NDArray[np.float64], force: NDArray[np.float64]) -> float:
-        """The norm of the smallest subgradient, 0 at a minimum."""
-        used = np.flatnonzero(c)
-        residual = self.excess(force)
-        residual[used] = force[used] - self.take(used).slope(c[used])
-        return float(np.sqrt(residual @ residual))
-
-    def gap(self, c: NDArray[np.float64], force: NDArray[np.float64]) -> tuple[float, float]:
-        """The penalty's part of a duality gap.
-
-        Parameters
-        ----------
-        c, force : ndarray of shape (m,)
-            A point, and the negative gradient of the loss there, which must be 0 (up to rounding) for coordinates that
-            cost nothing.
-
-        Returns
-        -------
-        scale : float
-            What makes the force feasible, in [0, 1]: the largest factor for which the conjugate is finite.
-        gap : float
-            penalty(c) + conjugate(scale * force) - scale * force @ c, >= 0.
-        """
-        excess = self.excess(force)
-        beyond = (excess > 0) & (self.ridge == 0)
-        beyond[self.free] = False
-        scale = 1.0
-        if beyond.any():
-            limit = np.where(force[beyond] > 0, self.up[beyond], self.down[beyond])
-            scale = float((limit / np.abs(force[beyond])).min())
-            excess = self.excess(scale * force)
-        curved = np.flatnonzero(self.ridge)
-        conjugate = float((excess[curved] ** 2 / (4 * self.ridge[curved])).sum())
-        used = np.flatnonzero(c)
-        return scale, self.value(c) + conjugate - scale * float(force[used] @ c[used])
 
 
 class ElasticNet:
@@ -234,7 +146,7 @@ class ElasticNet:
         if self.weights is not None:
             self._fitting(w)
         costs = self.costs(w.shape[-1] if w.ndim else 1)
-        return Costs(*(np.broadcast_to(cost, w.shape or (1,)).ravel() for cost in costs))
+        return costs.repeated(w.size // max(1, len(costs)))
 
     @property
     def _parameters(self) -> tuple[Any, ...]:

@@ -176,7 +176,7 @@ def test_columns_are_copied_exactly(layout, selected, dtype):
     X = dense[:, selected].astype(np.float64)
     r, c = np.random.default_rng(1).normal(size=90), np.arange(1.0, len(selected) + 1)
     np.testing.assert_allclose(columns.transposed_product(r, None), X.T @ r, atol=1e-12)
-    np.testing.assert_allclose(columns.squares(), (X * X).sum(axis=0), atol=1e-12)
+    np.testing.assert_allclose(columns.squares, (X * X).sum(axis=0), atol=1e-12)
     np.testing.assert_allclose(columns.gram(np.arange(len(selected))), X.T @ X, atol=1e-12)
     np.testing.assert_allclose(columns.scaled(r).to_dense(), r[:, None] * X, atol=1e-12)
     v = r.copy()

@@ -15,7 +15,8 @@ PACKAGE = Path(fl.__file__).parent
 # long as there is no cycle.
 LAYERS = [
     {"_runtime", "_arrays", "_version", "_quota", "_checks"},
-    {"_reduce", "_linear", "_compressed", "_descent"},
+    {"_reduce", "_linear", "_compressed", "_costs", "_columns"},
+    {"_descent"},
     {"_design", "_rows", "penalties"},
     {"losses"},
     {"_logits"},

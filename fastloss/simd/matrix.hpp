@@ -22,8 +22,8 @@ struct MatrixOperations {
     // z += X_b w and g += X_b' r for the n rows from `start` on; z and r begin at that row.
     void (*dot_rows)(const Matrix* x, int64_t start, int64_t n, const T* w, T* z);
     void (*add_rows)(const Matrix* x, int64_t start, int64_t n, const T* r, double* g);
-    // x_j' r: rows where r is 0 count for nothing, whatever they hold.
-    double (*dot_column)(const Matrix* x, int64_t j, const T* r);
+    // x_j' r for the columns from `start` to `stop`: rows where r is 0 count for nothing, whatever they hold.
+    void (*dot_columns)(const Matrix* x, int64_t start, int64_t stop, const T* r, double* out);
     // z += the sum of w_j x_j over the columns from `start` to `stop`.
     void (*add_columns)(const Matrix* x, int64_t start, int64_t stop, const T* w, double* z);
 };

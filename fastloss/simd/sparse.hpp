@@ -71,9 +71,9 @@ static void csr_add_rows(const Matrix* x, int64_t start, int64_t n, const T* r, 
 }
 
 template <class T, class Index>
-static double csc_dot_column(const Matrix* x, int64_t j, const T* r) {
+static void csc_dot_columns(const Matrix* x, int64_t start, int64_t stop, const T* r, double* out) {
     const Compressed<T, Index> m(x);
-    return sparse_dot_used(m.count(j), m.numbers(j), m.places(j), r);
+    for (int64_t j = start; j < stop; ++j) out[j] = sparse_dot_used(m.count(j), m.numbers(j), m.places(j), r);
 }
 
 template <class T, class Index>
@@ -90,7 +90,7 @@ constexpr MatrixOperations<T> csr_operations() {
 
 template <class T, class Index>
 constexpr MatrixOperations<T> csc_operations() {
-    return {nullptr, nullptr, csc_dot_column<T, Index>, csc_add_columns<T, Index>};
+    return {nullptr, nullptr, csc_dot_columns<T, Index>, csc_add_columns<T, Index>};
 }
 
 // For coordinate descent.

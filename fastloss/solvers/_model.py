@@ -6,24 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss._descent import GramModel
+from fastloss._descent import GramModel, ResidualModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastloss._descent import ResidualModel
-    from fastloss.penalties import Costs
-
     Model = ResidualModel | GramModel
 
-SWEEPS = 5  # of a round of coordinate descent: one over all coordinates, the others over those that are not 0
-ROUNDS = 5  # between extrapolations
-MAX_ROUNDS = 2000
 LARGEST_GRAM = 6000  # coordinates: 288 MB
-RETURNS = 0.1  # a round of less than this part of the decrease so far is the last of a rough run
 NEAR = 0.8  # of the force that would move it is where a coordinate at 0 may come to matter
 BLAS = 8  # operations of a factorisation in the time of one of coordinate descent
-ROUNDING = 1e-16  # of the loss: a round that gains less gains nothing
+SYSTEMS = 4  # that a step to a proximal point takes to solve, about
+CALLS = 1_000_000  # operations in the time of Python's part of a step
+PATIENCE = 500_000_000  # operations between looks for Ctrl-C
+NEVER = 1 << 62  # operations
+MAX_TURNS = 200  # each a descent and what it earned
 SMALLEST_SIGMA, FIRST_SIGMA, LARGEST_SIGMA = 1e-2, 300.0, 1e8  # of the proximal point's step, in units of 1 / curvature
 
 
@@ -37,15 +34,8 @@ def minimise_model(model: Model, height: float, wanted: float, n_threads: int | 
     ----------
     model : ResidualModel or GramModel
         What to minimise; it moves.
-    height : float
-        By how much the loss is more than it could be: about what the dual loses, times (1 - s)^2, when its point is
-        scaled by s.
-    wanted : float
-        The bound.
-    n_threads : int or None
-        Of products with columns.
-    rough : bool
-        Whether to stop as well once the decrease of a round is small next to what came before it.
+    height, wanted, n_threads, rough
+        As for `descend` of the model.
 
     Returns
     -------
@@ -53,59 +43,29 @@ def minimise_model(model: Model, height: float, wanted: float, n_threads: int | 
     """
     spent = since_newton = 0  # operations
     sigma = FIRST_SIGMA
-    least = ROUNDING * height
-    start = here = model.objective()
-    points: list[NDArray[np.float64]] = []
-    for turn in range(1, MAX_ROUNDS + 1):
-        model.descend(SWEEPS)
-        before, here = here, model.objective()
-        if not before - here > (max(least, RETURNS * (start - here)) if rough else least):
+    start = model.objective()
+    for _ in range(MAX_TURNS):
+        count = int(np.count_nonzero(model.c))
+        newton, hessian = CALLS + SYSTEMS * count**3 // BLAS, NEVER
+        if isinstance(model, ResidualModel):
+            newton = CALLS + count**3 // BLAS + model.hessian_cost(count) if count < len(model.residual) else NEVER
+            hessian = model.hessian_cost(len(model.c)) if len(model.c) <= LARGEST_GRAM else NEVER
+        budget = PATIENCE if rough else min(newton - since_newton, hessian - spent, PATIENCE)
+        done = model.descend(start, height, wanted, budget, rough, n_threads)
+        if model.finished:
             break
-        if turn % 2 == 0 and bound(model, height, n_threads) <= wanted:
-            break
-        cost = model.sweep_cost * (SWEEPS + 1) // 2
-        spent, since_newton = spent + cost, since_newton + cost
-        points.append(model.c.copy())
-        if len(points) == ROUNDS + 1:
-            extrapolate(model, points)
-            points.clear()
-        support = np.flatnonzero(model.c)
-        factorisation = len(support) ** 3 // BLAS
-        if isinstance(model, GramModel):
-            if since_newton > factorisation:
+        spent, since_newton = spent + done, since_newton + done
+        if isinstance(model, ResidualModel) and spent >= hessian:
+            model = by_hessian(model)
+            since_newton = 0
+        elif since_newton >= newton:
+            since_newton = 0
+            if isinstance(model, ResidualModel):
+                newton_step(model, np.flatnonzero(model.c))
+            else:
                 lower = proximal_point(model, sigma / (float(model.curvature.mean()) or 1.0))
                 sigma = min(5 * sigma, LARGEST_SIGMA) if lower else max(sigma / 3, SMALLEST_SIGMA)
-                points.clear()
-                since_newton = 0
-        elif len(model.c) <= LARGEST_GRAM and spent > model.hessian_cost(len(model.c)):
-            model = by_hessian(model)
-        elif since_newton > model.hessian_cost(len(support)) + factorisation and len(support) < len(model.residual):
-            newton_step(model, support)
-            points.clear()
-            since_newton = 0
     return model
-
-
-def bound(model: Model, height: float, n_threads: int | None) -> float:
-    """How far the model's value may be above its minimum, up to what `height` stands for."""
-    return surrogate(model.penalty, model.c, -model.gradient(n_threads), model.curvature, height)
-
-
-def surrogate(
-    costs: Costs,
-    c: NDArray[np.float64],
-    force: NDArray[np.float64],
-    curvature: NDArray[np.float64],
-    height: float,
-) -> float:
-    """About the duality gap, from a point and the force on it alone."""
-    free, rest = costs.free, 0.0
-    if len(free):  # their dual constraint is an equation: what a step on each alone would gain
-        rest = float((force[free] ** 2 / np.maximum(curvature[free], np.finfo(float).tiny)).sum())
-        force = force.copy()
-        force[free] = 0
-    scale, gap = costs.gap(c, force)
-    return gap + (1 - scale) ** 2 * height + rest
 
 
 def by_hessian(model: ResidualModel) -> GramModel:
@@ -114,31 +74,6 @@ def by_hessian(model: ResidualModel) -> GramModel:
     result = GramModel(model.hessian(np.arange(len(point))), gradient, model.start, model.penalty)
     result.move(point)
     return result
-
-
-def extrapolate(model: Model, points: list[NDArray[np.float64]]) -> None:
-    """Anderson's extrapolation of the last points; taken if the model is lower there.
-
-    Q. Bertrand and M. Massias (2021), "Anderson acceleration of coordinate descent", AISTATS.
-    """
-    stack = np.array(points)
-    support = np.flatnonzero(stack.any(axis=0))
-    steps = np.diff(stack[:, support], axis=0)
-    gram = steps @ steps.T
-    scale = float(np.trace(gram))
-    if scale == 0:
-        return
-    gram[np.diag_indices_from(gram)] += 1e-12 * scale
-    try:
-        weights = np.linalg.solve(gram, np.ones(len(gram)))
-    except np.linalg.LinAlgError:
-        return
-    total = float(weights.sum())
-    if total == 0 or not np.isfinite(total):
-        return
-    proposal = points[-1].copy()
-    proposal[support] = weights @ stack[1:, support] / total
-    move_if_lower(model, model.penalty.project(proposal))
 
 
 def newton_step(model: Model, support: NDArray[Any]) -> None:

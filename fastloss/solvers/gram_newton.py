@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastloss._descent import GramModel
-from fastloss.penalties import Costs
 from fastloss.solvers._model import minimise_model
 from fastloss.solvers.result import (
     ROUNDED,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from fastloss._costs import Costs
     from fastloss.objective import LinearObjective
 
 MAX_ITER = 100  # steps
@@ -46,7 +46,10 @@ ROUNDING = 16  # units in the last place of an objective
 def fits(obj: LinearObjective) -> bool:
     """Whether a problem is of the shape that this solver is for."""
     few = 1 if obj.loss.quadratic else FEWEST
-    return obj.is_dense and obj.n_features <= LARGEST and obj.n_samples >= max(few, 20 * obj.n_features)
+    if not obj.is_dense or obj.n_features > LARGEST or obj.n_samples < max(few, 20 * obj.n_features):
+        return False
+    # Where the loss is about linear, a Hessian of steps past says little of the next one.
+    return not obj.gentler(obj.predict(np.zeros(obj.size)))
 
 
 def gram_newton(
@@ -137,7 +140,10 @@ class GramNewton:
             if self.hessian is None:
                 self.hessian = sampled_hessian(obj, x, self.every)
             hessian = self.hessian
-            step, predicted = newton_direction(hessian, x, gradient, costs, loss - obj.least_loss, monitor.threshold)
+            height = loss - obj.least_loss
+            # A gradient that is so small a part of itself is that of an objective as near as the square of it.
+            wanted = monitor.threshold if obj.has_duality_gap else monitor.threshold**2 * height
+            step, predicted = newton_direction(hessian, x, gradient, costs, height, wanted)
             new = x + share * step
             if self.known:
                 turned = hessian @ step
@@ -145,7 +151,7 @@ class GramNewton:
                 self.gradient = gradient + turned
                 continue
             new_loss, new_gradient = obj.loss_and_gradient(new)
-            noise = ROUNDING * float(np.finfo(obj.X.dtype).eps) * abs(fun)
+            noise = ROUNDING * float(np.finfo(obj.X.dtype).eps) * max(abs(fun), height)
             lower = new_loss + costs.value(new) <= fun - SUFFICIENT * share * predicted + noise
             # A step that fails has shown how the loss curves along it all the same, unless it led astray.
             change = new_gradient - gradient
@@ -169,9 +175,7 @@ class GramNewton:
 
 def with_intercept(obj: LinearObjective) -> Costs:
     """What the coordinates of a point cost: the intercept, where there is one, nothing."""
-    if not obj.fit_intercept:
-        return obj.costs
-    return Costs(*(np.append(cost, 0.0) for cost in obj.costs))
+    return obj.costs.with_intercept() if obj.fit_intercept else obj.costs
 
 
 def stride(obj: LinearObjective) -> int:

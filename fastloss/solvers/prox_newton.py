@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastloss._descent import ResidualModel
-from fastloss.solvers._model import minimise_model, surrogate
+from fastloss.solvers._model import minimise_model
 from fastloss.solvers.result import (
     ROUNDED,
     Monitor,
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from fastloss._descent import Columns
+    from fastloss._columns import Columns
+    from fastloss._costs import Costs
     from fastloss.objective import LinearObjective
-    from fastloss.penalties import Costs
     from fastloss.solvers._model import Model
 
 MAX_ITER = 200  # working sets
-SMALLEST_SET = 100
+SMALLEST_SET, FEW = 100, 100  # features at least that join a working set; of all one in so many at least
 INNER = 0.3  # of the gap of all is what the working set is solved to
 MARGIN = 0.2  # of the force that moves a feature may be missing for it to join a working set
 ROUGH = 10  # times the tolerance is what the features outside must owe for a set not to be the last
@@ -39,6 +39,7 @@ NEWTON_STEPS = 30  # for a working set
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
 STALLED, LEAST = 3, 1e-6  # working sets in vain, the last of them solved to this part of the tolerance
 SMALLEST_SHARE = 1e-8  # of a step
+NEARBY, STAGE = 1e-2, 20  # the tolerance on the way to a loss, and working sets for each loss of the way
 ROUNDING = 1e-14  # of an objective
 
 
@@ -55,7 +56,8 @@ class ProxNewton:
         x = newton_start(obj, w0)
         self.obj = obj
         self.w, self.b = x[: obj.n_features].copy(), float(x[-1]) if obj.fit_intercept else 0.0
-        self.selected = np.empty(0, dtype=np.int64)  # the working set
+        self.selected = np.flatnonzero(self.w)  # the working set
+        self.direct = False  # whether no other losses are on the way
         self.go(obj.predict(x))
 
     @property
@@ -86,8 +88,8 @@ class ProxNewton:
         """
         if self._forces is None:
             first = self.obj.feasible(self.first, self.second)
-            force = -self.obj.correlate(first)
-            pull = force if len(self.obj.costs.free) == 0 else -self.obj.correlate(self.first)
+            force = self.obj.correlate(-first)
+            pull = force if len(self.obj.costs.free) == 0 else self.obj.correlate(-self.first)
             self._forces = first, force, pull
         return self._forces
 
@@ -110,37 +112,64 @@ class ProxNewton:
     def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int) -> int:
         """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations."""
         self.obj, costs = obj, obj.costs
-        iteration, tighter, residual_scale = 0, 1.0, residual_at_zero(obj)
+        iteration, tighter, residual_scale = self.approach(max_iter), 1.0, residual_at_zero(obj)
         while True:
             if obj.fit_intercept:
                 self.fit_intercept()
             first, force, pull = self.forces()
-            fun = self.loss + costs.value(self.w)
-            gap, residual = math.nan, costs.residual(self.w, pull)
+            value = costs.value(self.w)
+            fun, gap, residual = self.loss + value, math.nan, 0.0
             if obj.has_duality_gap:
-                gap = obj.gap_at(self.w, fun, first, force)
+                gap = obj.gap_at(fun, first, force)
+            else:
+                residual = costs.residual(self.w, pull)
             if monitor.look(self.x, iteration, residual / residual_scale, fun, gap) or iteration >= max_iter:
                 break
             if monitor.stalled >= STALLED and tighter < LEAST:
                 monitor.message = ROUNDED
                 break
             iteration += 1
-            outside = self.gap_outside(force)
+            outside = self.gap_outside(force, value)
             least = monitor.threshold if obj.has_duality_gap else monitor.threshold * self.height
-            before, self.selected = self.selected, working_set(costs, self.w, force)
+            before, self.selected = self.selected, self.working_set(force)
             rough = outside > ROUGH * least
             # A set that comes again was not solved well enough.
             tighter = tighter / 10 if not rough and np.array_equal(before, self.selected) else 1.0
             self.solve_selected(-pull[self.selected], INNER * max(outside, tighter * least), rough)
         return iteration
 
-    def gap_outside(self, force: NDArray[np.float64]) -> float:
-        """The gap that is left if the working set is solved to the end: what the other features owe."""
+    def approach(self, max_iter: int) -> int:
+        """Come near where the loss is about linear, by way of losses that are not; the number of iterations."""
+        iteration = 0
+        for easier in [] if self.direct else self.obj.gentler(self.z):
+            other = ProxNewton(easier, self.x)
+            other.direct = True
+            monitor = Monitor(easier, "prox_newton", NEARBY)
+            iteration += other.run(easier, monitor, min(STAGE, max_iter - iteration))
+            self.w, self.b, self.selected = other.w, other.b, other.selected
+            self.go(other.z)
+        return iteration
+
+    def gap_outside(self, force: NDArray[np.float64], value: float) -> float:
+        """The gap that is left if the working set is solved to the end: what the other features owe.
+
+        `value` is that of the penalty.
+        """
         others, costs = force.copy(), self.obj.costs
         others[self.selected] = 0
         others[costs.free] = 0
-        scale, _ = costs.gap(np.zeros_like(self.w), others)
-        return (1 - scale) * costs.value(self.w) + (1 - scale) ** 2 * self.height
+        scale = costs.scale(others)
+        return (1 - scale) * value + (1 - scale) ** 2 * self.height
+
+    def working_set(self, force: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The features that are not 0 or cost nothing, and as many of those that most want to leave 0."""
+        costs, before = self.obj.costs, self.selected
+        support = np.union1d(before[self.w[before] != 0], costs.free)
+        others, excess = costs.close_to_moving(self.w, force, MARGIN)
+        count = max(SMALLEST_SET, len(self.w) // FEW, len(support))
+        if len(others) > count:
+            others = others[np.argpartition(-excess, count - 1)[:count]]
+        return np.union1d(support, others).astype(np.int64)
 
     def solve_selected(self, slope: NDArray[np.float64], wanted: float, rough: bool) -> None:
         """Newton's steps over the working set, until its own gap is about `wanted`."""
@@ -150,8 +179,10 @@ class ProxNewton:
         before = math.inf
         for step in range(NEWTON_STEPS):
             second = self.curvatures
-            scaled = columns.scaled(np.sqrt(second))
-            gap = surrogate(costs, c, -slope, scaled.squares(), self.height)
+            uniform = bool((second == second[0]).all())
+            weight = float(second[0]) if uniform else 1.0
+            scaled = columns if uniform else columns.scaled(np.sqrt(second))
+            gap = costs.bound(c, -slope, weight * scaled.squares, self.height)
             if step and (rough or gap <= wanted or gap > 0.9 * before):
                 break
             before = gap
@@ -159,7 +190,7 @@ class ProxNewton:
             if obj.fit_intercept:
                 q = columns.transposed_product(second, obj.n_threads)
                 intercept = (float(self.first.sum()), q, float(second.sum()))
-            model: Model = ResidualModel(scaled, slope, c, costs, intercept)
+            model: Model = ResidualModel(scaled, weight, slope, c, costs, intercept)
             target = 0.9 * wanted if obj.loss.quadratic else max(0.1 * gap, 0.5 * wanted)
             start = model.objective()
             model = minimise_model(model, self.height, target, obj.n_threads, rough)
@@ -238,16 +269,3 @@ def prox_newton(
     monitor = Monitor(obj, "prox_newton", tol, callback, verbose)
     iteration = run.run(obj, monitor, max_iter)
     return monitor.finish(run.x, iteration)
-
-
-def working_set(costs: Costs, w: NDArray[np.float64], force: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The features that are not 0 or cost nothing, and as many of those that most want to leave 0."""
-    support = np.union1d(np.flatnonzero(w), costs.free)
-    limit = np.where(force > 0, costs.up, costs.down)
-    want = np.abs(force) - limit
-    want[support] = -np.inf
-    chosen = np.flatnonzero(want > -MARGIN * limit)
-    count = max(SMALLEST_SET, len(support))
-    if len(chosen) > count:
-        chosen = chosen[np.argpartition(-want[chosen], count - 1)[:count]]
-    return np.union1d(support, chosen).astype(np.int64)

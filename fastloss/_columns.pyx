@@ -1,0 +1,144 @@
+"""Some columns of X, dense or compressed, and the products that coordinate descent asks of them."""
+
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t, int64_t
+
+from fastloss._runtime cimport resolve_threads, table
+
+import numpy as np
+
+cdef enum:
+    SERIAL = 1 << 15  # numbers: below, threads cost more than they save
+    COLUMNS = 16  # a turn of a thread
+
+
+cdef class Columns:
+    """m columns of n doubles: dense, or compressed (CSC).
+
+    Parameters
+    ----------
+    data : ndarray of float64
+        Dense: shape (n, m) with contiguous columns. Compressed: the numbers of all columns.
+    indices, starts : ndarray of int32, int64; or None
+        Row of each number; where each column begins, then the end.
+    n : int
+        The number of rows.
+    picked : ndarray of int64, optional
+        Of dense data only these columns, in place.
+    """
+    def __init__(self, data, indices, starts, int64_t n, picked=None):
+        self.data, self.indices, self.starts, self.picked = data, indices, starts, picked
+        self.matrix.data = doubles(data)
+        self.matrix.n = self.n = n
+        if starts is None:
+            picked = np.arange(data.shape[1]) if picked is None else picked
+            self.places = np.ascontiguousarray(picked * (data.strides[1] // 8), dtype=np.int64)
+            self.m = len(picked)
+            self.numbers = n * self.m
+        else:
+            self.matrix.indices = <const int32_t *><size_t>indices.ctypes.data
+            self.places = starts
+            self.m = len(starts) - 1
+            self.numbers = len(data)
+        self.matrix.starts = <const int64_t *><size_t>self.places.ctypes.data
+        self.matrix.m = self.m
+
+    cdef void products(self, const double *v, double *out, int threads) noexcept nogil:
+        cdef int64_t j
+        if threads > 1:
+            for j in prange(self.m, num_threads=threads, schedule="dynamic", chunksize=COLUMNS):
+                out[j] = dot(&self.matrix, j, v)
+        else:
+            for j in range(self.m):
+                out[j] = dot(&self.matrix, j, v)
+
+    def threads(self, n_threads):
+        """How many threads a product with all columns is worth."""
+        return resolve_threads(n_threads) if self.numbers > SERIAL else 1
+
+    def transposed_product(self, v, n_threads):
+        """C' v, m numbers."""
+        result = np.empty(self.m)
+        cdef double *out = doubles(result)
+        cdef const double *x = doubles(v)
+        cdef int threads = self.threads(n_threads)
+        with nogil:
+            self.products(x, out, threads)
+        return result
+
+    def combine(self, c, v):
+        """v += C c; columns whose coefficient is 0 are not read."""
+        cdef const double *coefficients = doubles(c)
+        cdef double *out = doubles(v)
+        cdef int64_t j
+        with nogil:
+            for j in range(self.m):
+                if coefficients[j] != 0:
+                    add(&self.matrix, j, coefficients[j], out)
+
+    def to_dense(self):
+        """All of them as an array of shape (n, m) in Fortran order."""
+        if self.starts is None:
+            return self.data if self.picked is None else np.take(self.data.T, self.picked, axis=0).T
+        result = np.zeros((self.n, self.m), order="F")
+        np.add.at(result, (self.indices, np.repeat(np.arange(self.m), np.diff(self.starts))), self.data)
+        return result
+
+    def scaled(self, rows):
+        """A copy of the columns, with each row multiplied by a number."""
+        cdef const double *factor = doubles(rows)
+        cdef const double *x = self.matrix.data
+        result = np.empty((self.n, self.m), order="F") if self.starts is None else np.empty(self.numbers)
+        cdef double *out = doubles(result)
+        cdef int64_t i, j
+        with nogil:
+            if self.matrix.indices == NULL:
+                for j in range(self.m):
+                    x = self.matrix.data + self.matrix.starts[j]
+                    for i in range(self.n):
+                        out[j * self.n + i] = factor[i] * x[i]
+            else:
+                for i in range(self.numbers):
+                    out[i] = factor[self.matrix.indices[i]] * x[i]
+        return Columns(result, self.indices, self.starts, self.n)
+
+    @property
+    def squares(self):
+        """The sum of squares of each column."""
+        cdef const double *x
+        cdef double *out
+        cdef int64_t j
+        if self._squares is None:
+            self._squares = np.empty(self.m)
+            out = doubles(self._squares)
+            with nogil:
+                for j in range(self.m):
+                    x = self.matrix.data + self.matrix.starts[j]
+                    out[j] = table().dot(length(&self.matrix, j), x, x)
+        return self._squares
+
+    def gram(self, selected):
+        """C_s' C_s over the columns that are selected (indices, increasing)."""
+        cdef int64_t count = len(selected)
+        if self.starts is None:
+            part = self.data.T
+            if self.picked is not None:
+                part = np.take(part, self.picked[selected], axis=0)
+            elif count < self.m:
+                part = np.take(part, selected, axis=0)
+            return part @ part.T
+        result = np.zeros((count, count))
+        column_of = np.ascontiguousarray(selected, dtype=np.int64)
+        cdef double *out = doubles(result)
+        cdef const int64_t *columns = <const int64_t *><size_t>column_of.ctypes.data
+        scratch = np.zeros(self.n)
+        cdef double *row = doubles(scratch)
+        cdef int64_t a, b, k
+        with nogil:
+            for a in range(count):
+                add(&self.matrix, columns[a], 1.0, row)
+                for b in range(a + 1):
+                    out[a * count + b] = out[b * count + a] = dot(&self.matrix, columns[b], row)
+                for k in range(self.matrix.starts[columns[a]], self.matrix.starts[columns[a] + 1]):
+                    row[self.matrix.indices[k]] = 0
+        return result
