@@ -117,16 +117,14 @@ cdef class Columns:
                     out[j] = table().dot(length(&self.matrix, j), x, x)
         return self._squares
 
-    def gram(self, selected):
-        """C_s' C_s over the columns that are selected (indices, increasing)."""
+    def gram(self, selected, others=None):
+        """C_s' C_s over the columns that are selected (indices, increasing); or C_s' C_o with others."""
         cdef int64_t count = len(selected)
         if self.starts is None:
-            part = self.data.T
-            if self.picked is not None:
-                part = np.take(part, self.picked[selected], axis=0)
-            elif count < self.m:
-                part = np.take(part, selected, axis=0)
-            return part @ part.T
+            part = self._dense_part(selected)
+            return part @ (part if others is None else self._dense_part(others)).T
+        if others is not None:
+            return self._compressed_products(selected, others)
         result = np.zeros((count, count))
         column_of = np.ascontiguousarray(selected, dtype=np.int64)
         cdef double *out = doubles(result)
@@ -141,4 +139,31 @@ cdef class Columns:
                     out[a * count + b] = out[b * count + a] = dot(&self.matrix, columns[b], row)
                 for k in range(self.matrix.starts[columns[a]], self.matrix.starts[columns[a] + 1]):
                     row[self.matrix.indices[k]] = 0
+        return result
+
+    def _dense_part(self, selected):
+        """Some columns, as the rows of an array."""
+        if self.picked is not None:
+            selected = self.picked[selected]
+        elif len(selected) == self.m:
+            return self.data.T
+        return np.take(self.data.T, selected, axis=0)
+
+    def _compressed_products(self, selected, others):
+        """C_s' C_o of compressed columns."""
+        result = np.empty((len(selected), len(others)))
+        cdef double *out = doubles(result)
+        rows, columns = (np.ascontiguousarray(part, dtype=np.int64) for part in (selected, others))
+        cdef const int64_t *row = <const int64_t *><size_t>rows.ctypes.data
+        cdef const int64_t *column = <const int64_t *><size_t>columns.ctypes.data
+        scratch = np.zeros(self.n)
+        cdef double *v = doubles(scratch)
+        cdef int64_t a, b, k, n_rows = len(selected), n_columns = len(others)
+        with nogil:
+            for a in range(n_rows):
+                add(&self.matrix, row[a], 1.0, v)
+                for b in range(n_columns):
+                    out[a * n_columns + b] = dot(&self.matrix, column[b], v)
+                for k in range(self.matrix.starts[row[a]], self.matrix.starts[row[a] + 1]):
+                    v[self.matrix.indices[k]] = 0
         return result

@@ -7,6 +7,10 @@ from typing_extensions import disjoint_base
 from fastloss._columns import Columns
 from fastloss._costs import Costs
 
+def copy_square(
+    source: NDArray[np.float64], taken: NDArray[np.int64], target: NDArray[np.float64], places: NDArray[np.int64]
+) -> None: ...
+
 @disjoint_base
 class Model:
     @property
@@ -51,8 +55,10 @@ class ResidualModel(Model):
         penalty: Costs,
         intercept: tuple[float, NDArray[np.float64], float] | None,
     ) -> None: ...
+    @property
+    def hessian_pays(self) -> bool: ...
     def hessian_cost(self, count: int) -> int: ...
-    def hessian(self, selected: NDArray[Any]) -> NDArray[np.float64]: ...
+    def hessian(self, selected: NDArray[Any], others: NDArray[Any] | None = None) -> NDArray[np.float64]: ...
 
 @disjoint_base
 class GramModel(Model):

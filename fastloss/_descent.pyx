@@ -23,6 +23,7 @@ cdef enum:
     SWEEPS = 5  # of a round: one over all coordinates, the others over those that are not 0
     POINTS = SWEEPS + 1
     MAX_ROUNDS = 2000  # of a descent
+    LARGE = 500  # coordinates: a Hessian of 2 MB
 cdef double RETURNS = 0.1  # a round of less than this part of the decrease so far is the last of a rough run
 cdef double ROUNDING = 1e-16  # of the loss: a round that gains less gains nothing
 cdef double REGULAR = 1e-12  # of the trace: what is added to the system of an extrapolation
@@ -37,6 +38,20 @@ cdef inline double minimum(double gradient, double c, double curvature, double u
     if target < -down:
         return (target + down) / (curvature + 2 * ridge)
     return 0
+
+
+def copy_square(source, taken, target, places):
+    """target[places[a], places[b]] = source[taken[a], taken[b]] for all a and b, of square matrices in C order."""
+    taken, places = (np.ascontiguousarray(index, dtype=np.int64) for index in (taken, places))
+    cdef const int64_t *t = <const int64_t *><size_t>taken.ctypes.data
+    cdef const int64_t *p = <const int64_t *><size_t>places.ctypes.data
+    cdef const double *old = doubles(source)
+    cdef double *new = doubles(target)
+    cdef int64_t a, b, n = len(source), m = len(target), count = len(taken)
+    with nogil:
+        for a in range(count):
+            for b in range(count):
+                new[p[a] * m + p[b]] = old[t[a] * n + t[b]]
 
 
 cdef class Model:
@@ -62,6 +77,7 @@ cdef class Model:
     cdef double *moving_
     cdef int32_t *active_
     cdef int64_t m, n_moving, n_active
+    cdef bint rounded  # whether sweeps know what moves in single precision only; `place` knows it exactly
 
     cdef void set_up(self, slope, c, Costs penalty, curvature, moving) except *:
         self.penalty, self.slope, self.start, self.c = penalty, slope, c, c.copy()
@@ -159,12 +175,19 @@ cdef class Model:
                     self.save(points + (k + 1) * size)
                 before, here = here, self.value()
                 if not before - here > (max(least, RETURNS * (start - here)) if rough else least):
+                    if self.rounded:
+                        self.place()
                     self.finished = True
                     break
                 here = self.extrapolate(points, here)
                 if turn % 2 == 0:
                     self.forces(force, threads)
                     if self.penalty.bound_of(self.c_, force, self.curvature_, height) <= wanted:
+                        if self.rounded:
+                            self.place()
+                            self.forces(force, threads)
+                            if self.penalty.bound_of(self.c_, force, self.curvature_, height) > wanted:
+                                continue
                         self.finished = True
                         break
                 if spent >= budget or turn == MAX_ROUNDS:
@@ -361,15 +384,20 @@ cdef class ResidualModel(Model):
         for j in range(self.m):
             self.moved += self.centre_[j] * (self.c_[j] - self.start_[j])
 
-    def hessian(self, selected):
-        """Second derivatives without the penalty's, over the selected coordinates."""
-        gram = self.columns.gram(selected)
+    @property
+    def hessian_pays(self):
+        """Whether a sweep costs no more once the Hessian is known."""
+        return self.m * self.m <= 2 * self.columns.numbers
+
+    def hessian(self, selected, others=None):
+        """Second derivatives without the penalty's, over the selected coordinates; or by them and by others."""
+        gram = self.columns.gram(selected, others)
         gram *= self.weight
+        others = selected if others is None else others
         q = self.centre[selected]
         if q.any():
-            gram -= np.outer(q, q / self.weight_sum)
-            still = self.curvature[selected] == 0
-            gram[still], gram[:, still] = 0, 0
+            gram -= np.outer(q, self.centre[others] / self.weight_sum)
+            gram[self.curvature[selected] == 0], gram[:, self.curvature[others] == 0] = 0, 0
         return gram
 
 
@@ -385,11 +413,20 @@ cdef class GramModel(Model):
     penalty : Costs
     """
     cdef readonly object matrix
+    cdef object single  # the matrix over its largest number, where it is large: half the bytes
     cdef const double *matrix_
+    cdef const float *single_
+    cdef double unit
 
     def __init__(self, hessian, gradient, c, Costs penalty):
         self.matrix = np.ascontiguousarray(hessian)
         self.matrix_ = doubles(self.matrix)
+        self.rounded = len(c) >= LARGE
+        if self.rounded:
+            self.unit = np.diagonal(hessian).max() or 1.0
+            self.single = np.empty(self.matrix.shape, dtype=np.float32)
+            np.multiply(self.matrix, 1 / self.unit, out=self.single, dtype=np.float64, casting="same_kind")
+            self.single_ = <const float *><size_t>self.single.ctypes.data
         self.set_up(gradient, c, penalty, np.maximum(np.diagonal(hessian), 0), gradient.copy())
 
     cdef int64_t sweep(self, bint everywhere) noexcept nogil:
@@ -406,7 +443,10 @@ cdef class GramModel(Model):
                 continue
             new = minimum(self.moving_[j], c[j], curvature[j], up[j], down[j], ridge[j])
             if new != c[j]:
-                table().add(m, new - c[j], self.matrix_ + j * m, self.moving_)
+                if self.rounded:
+                    table().add_single(m, (new - c[j]) * self.unit, self.single_ + j * m, self.moving_)
+                else:
+                    table().add(m, new - c[j], self.matrix_ + j * m, self.moving_)
                 c[j] = new
                 spent += m
             if new != 0:

@@ -11,6 +11,7 @@ from scipy import sparse
 from test_solvers import LOGISTIC, scikit_learn
 
 import fastloss as fl
+from fastloss.solvers import start_run
 
 LOSSES = {
     "squared": fl.SquaredError(),
@@ -332,3 +333,21 @@ def test_verbose_prints_the_progress(solver, capfd):
     assert lines[0].startswith(f"{solver}: 90 samples, 12 features")
     assert [int(line.split()[0]) for line in lines[2:-1]] == list(result.history["iteration"])
     assert result.message in lines[-1]
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("penalty", [fl.L1(1.0), fl.ElasticNet(1.0, 0.01), fl.L1(1.0, positive=True)], ids=repr)
+def test_hessians_in_single_precision_do_not_limit_the_accuracy(penalty, intercept):
+    """Those of 500 features and more; and what a path remembers of them is what they are."""
+    rng = np.random.default_rng(0)
+    X = np.asfortranarray(rng.standard_normal((800, 700)) @ (np.eye(700) + 0.5 * np.eye(700, k=1)))
+    y = X[:, :60] @ rng.standard_normal(60) + rng.standard_normal(800)
+    objective = fl.LinearObjective(X, y, fl.SquaredError(), penalty, fit_intercept=intercept)
+    largest = objective.lambda_max()
+    run = start_run(objective.with_penalty(penalty.with_strengths(largest, 0.0)), "prox_newton", 1e-11, None)
+    for share in (0.1, 0.01, 0.005, 0.002, 0.001):
+        there = objective.with_penalty(penalty.with_strengths(share * largest, share * penalty.l2))
+        result = run(there)
+        assert result.success
+        assert there.duality_gap(result.x) <= 1.1e-11 * there.loss_at_zero
+    assert np.count_nonzero(result.x) > 150

@@ -167,4 +167,9 @@ static void add(int64_t n, double a, const double* x, double* y) {
     for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
 }
 
+static void add_single(int64_t n, double a, const float* x, double* y) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] += a * double(x[i]);
+}
+
 }  // namespace fastloss

@@ -52,6 +52,7 @@ static const Table* table() {
                                 stream_fence,
                                 dot,
                                 add,
+                                add_single,
                                 sparse_dot_f64,
                                 sparse_add_f64};
     return &table;

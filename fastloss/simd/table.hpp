@@ -48,6 +48,7 @@ struct Table {
     // For coordinate descent: dot products and y += a x, of dense and of compressed columns x.
     double (*dot)(int64_t n, const double* x, const double* y);
     void (*add)(int64_t n, double a, const double* x, double* y);
+    void (*add_single)(int64_t n, double a, const float* x, double* y);
     double (*sparse_dot)(int64_t count, const double* x, const int32_t* index, const double* y);
     void (*sparse_add)(int64_t count, double a, const double* x, const int32_t* index, double* y);
 };

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss._descent import GramModel, ResidualModel
+from fastloss._descent import GramModel, ResidualModel, copy_square
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,14 +23,60 @@ CALLS = 1_000_000  # operations in the time of Python's part of a step
 PATIENCE = 500_000_000  # operations between looks for Ctrl-C
 NEVER = 1 << 62  # operations
 MAX_TURNS = 200  # each a descent and what it earned
+FAILURES = 3  # of Newton steps until the dearer ones are tried
+SHORTEST, LONGEST = 0.05, 4.0  # waits for a Newton step, in terms of its cost
+UNKNOWN = 0.2  # of the coordinates may be new for a Hessian to be worth completing at once
 SMALLEST_SIGMA, FIRST_SIGMA, LARGEST_SIGMA = 1e-2, 300.0, 1e8  # of the proximal point's step, in units of 1 / curvature
 
 
-def minimise_model(model: Model, height: float, wanted: float, n_threads: int | None, rough: bool = False) -> Model:
+class Memory:
+    """What is known from models before this one. Where the loss is quadratic, Hessians stay what they are."""
+
+    def __init__(self) -> None:
+        self.spent = 0  # operations on models without a Hessian, since the last that got one
+        self.wait = 1.0  # for a Newton step, in terms of its cost
+        self.sigma = FIRST_SIGMA
+        self.known: NDArray[np.int64] = np.empty(0, dtype=np.int64)  # the features of the Hessian
+        self.hessian = np.empty((0, 0))
+
+    def knows(self, features: NDArray[np.int64]) -> bool:
+        """Whether the Hessian of most of the features is known."""
+        seen = int(np.isin(features, self.known, assume_unique=True).sum())
+        return seen >= (1 - UNKNOWN) * len(features) > 0
+
+    def by_hessian(self, model: ResidualModel, features: NDArray[np.int64]) -> GramModel:
+        """The same model at the same point, by its Hessian; the features are those of X that it is of."""
+        seen, everything = np.isin(features, self.known, assume_unique=True), np.arange(len(features))
+        if not self.knows(features):
+            matrix = model.hessian(everything)
+        else:
+            old, new = np.flatnonzero(seen), np.flatnonzero(~seen)
+            matrix = np.empty((len(features),) * 2)
+            copy_square(self.hessian, np.searchsorted(self.known, features[old]), matrix, old)
+            if len(new):
+                matrix[new] = model.hessian(new, everything)
+                matrix[:, new] = matrix[new].T
+        self.known, self.hessian, self.spent = features, matrix, 0
+        point, gradient = model.c, model.slope - model.centre * model.shift
+        result = GramModel(matrix, gradient, model.start, model.penalty)
+        result.move(point)
+        return result
+
+
+def minimise_model(
+    model: Model,
+    height: float,
+    wanted: float,
+    n_threads: int | None,
+    rough: bool = False,
+    features: NDArray[np.int64] | None = None,
+    memory: Memory | None = None,
+) -> Model:
     """Go on from the model's point until a bound on its suboptimality is at most `wanted`.
 
     Whatever costs more than a sweep is tried once the sweeps since have cost as much, so that it can at most double
-    the time: the Hessian of all coordinates, after which a sweep costs less; a Newton step.
+    the time: the Hessian of all coordinates, after which a sweep costs less; a Newton step, sooner if the last did
+    more than the sweeps before it.
 
     Parameters
     ----------
@@ -36,63 +84,83 @@ def minimise_model(model: Model, height: float, wanted: float, n_threads: int | 
         What to minimise; it moves.
     height, wanted, n_threads, rough
         As for `descend` of the model.
+    features : ndarray of int64, optional
+        The features of X that a ResidualModel is of, in increasing order.
+    memory : Memory, optional
+        Of models before this one with the same Hessian.
 
     Returns
     -------
     The model, or the same one by its Hessian.
     """
-    spent = since_newton = 0  # operations
-    sigma = FIRST_SIGMA
-    start = model.objective()
+    memory = memory or Memory()
+    since_newton, vain, start = 0, 0, model.objective()
+    gap = math.inf if rough else bound(model, height, n_threads)
     for _ in range(MAX_TURNS):
         count = int(np.count_nonzero(model.c))
-        newton, hessian = CALLS + SYSTEMS * count**3 // BLAS, NEVER
+        newton, hessian = CALLS + count**3 // BLAS, NEVER
         if isinstance(model, ResidualModel):
-            newton = CALLS + count**3 // BLAS + model.hessian_cost(count) if count < len(model.residual) else NEVER
-            hessian = model.hessian_cost(len(model.c)) if len(model.c) <= LARGEST_GRAM else NEVER
-        budget = PATIENCE if rough else min(newton - since_newton, hessian - spent, PATIENCE)
+            if features is not None and model.hessian_pays and len(features) <= LARGEST_GRAM:
+                price = model.hessian_cost(len(features))
+                hessian = 0 if memory.knows(features) else NEVER if rough else price
+            if features is not None and memory.spent >= hessian:
+                model = memory.by_hessian(model, features)
+                continue
+            possible = vain == 0 and count < len(model.residual)
+            newton = newton + model.hessian_cost(count) if possible else NEVER
+        elif vain >= FAILURES:
+            newton = CALLS + SYSTEMS * count**3 // BLAS
+        wait = int(min(memory.wait * newton, NEVER))
+        budget = PATIENCE if rough else min(wait - since_newton, hessian - memory.spent, PATIENCE)
         done = model.descend(start, height, wanted, budget, rough, n_threads)
+        since_newton += done
+        if isinstance(model, ResidualModel):
+            memory.spent += done
         if model.finished:
             break
-        spent, since_newton = spent + done, since_newton + done
-        if isinstance(model, ResidualModel) and spent >= hessian:
-            model = by_hessian(model)
-            since_newton = 0
-        elif since_newton >= newton:
-            since_newton = 0
-            if isinstance(model, ResidualModel):
-                newton_step(model, np.flatnonzero(model.c))
-            else:
-                lower = proximal_point(model, sigma / (float(model.curvature.mean()) or 1.0))
-                sigma = min(5 * sigma, LARGEST_SIGMA) if lower else max(sigma / 3, SMALLEST_SIGMA)
+        if since_newton >= wait and not rough:
+            before, gap = gap, bound(model, height, n_threads)
+            if vain < FAILURES:
+                vain += not newton_step(model, np.flatnonzero(model.c))
+            elif isinstance(model, GramModel):
+                lower = proximal_point(model, memory.sigma / (float(model.curvature.mean()) or 1.0))
+                memory.sigma = min(5 * memory.sigma, LARGEST_SIGMA) if lower else max(memory.sigma / 3, SMALLEST_SIGMA)
+            model.descend(start, height, wanted, 1, rough, n_threads)  # what the step has upset
+            if model.finished:
+                memory.wait = max(memory.wait / 2, SHORTEST)
+                break
+            after = bound(model, height, n_threads)
+            # Which of the two made the gap smaller for its cost?
+            faster = math.log(gap / after) * since_newton > math.log(before / gap) * newton
+            memory.wait = max(memory.wait / 2, SHORTEST) if faster else min(memory.wait * 2, LONGEST)
+            gap, since_newton = after, 0
     return model
 
 
-def by_hessian(model: ResidualModel) -> GramModel:
-    """The same model at the same point, by its Hessian."""
-    point, gradient = model.c, model.slope - model.centre * model.shift
-    result = GramModel(model.hessian(np.arange(len(point))), gradient, model.start, model.penalty)
-    result.move(point)
-    return result
+def bound(model: Model, height: float, n_threads: int | None) -> float:
+    """How far the model may be above its minimum; more than 0."""
+    force = -model.gradient(n_threads)
+    return max(model.penalty.bound(model.c, force, model.curvature, height), sys.float_info.min)
 
 
-def newton_step(model: Model, support: NDArray[Any]) -> None:
-    """Towards the minimum over the coordinates that are not 0, their signs kept."""
+def newton_step(model: Model, support: NDArray[Any]) -> bool:
+    """Towards the minimum over the coordinates that are not 0, their signs kept; whether the model is lower there."""
     if len(support) == 0:
-        return
+        return False
     c, hessian, penalty = model.c[support], model.hessian(support), model.penalty.take(support)
     hessian[np.diag_indices_from(hessian)] += 2 * penalty.ridge + 1e-14 * np.trace(hessian) / len(c)
     slope = model.gradient(None)[support] + penalty.slope(c)
     try:
         step = np.linalg.solve(hessian, -slope)
     except np.linalg.LinAlgError:
-        return
+        return False
     proposal = model.c.copy()
     for share in (1.0, 0.5, 0.2, 0.05):  # those whose sign would change stay at 0: they may have to go
         target = c + share * step
         proposal[support] = np.where(target * c > 0, target, 0.0)
         if move_if_lower(model, proposal):
-            return
+            return True
+    return False
 
 
 def proximal_point(model: GramModel, sigma: float, max_systems: int = 40) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastloss._descent import ResidualModel
-from fastloss.solvers._model import minimise_model
+from fastloss.solvers._model import Memory, minimise_model
 from fastloss.solvers.result import (
     ROUNDED,
     Monitor,
@@ -57,6 +57,7 @@ class ProxNewton:
         self.obj = obj
         self.w, self.b = x[: obj.n_features].copy(), float(x[-1]) if obj.fit_intercept else 0.0
         self.selected = np.flatnonzero(self.w)  # the working set
+        self.memory = Memory()
         self.direct = False  # whether no other losses are on the way
         self.go(obj.predict(x))
 
@@ -112,7 +113,7 @@ class ProxNewton:
     def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int) -> int:
         """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations."""
         self.obj, costs = obj, obj.costs
-        iteration, tighter, residual_scale = self.approach(max_iter), 1.0, residual_at_zero(obj)
+        iteration, tighter, residual_scale = 0, 1.0, residual_at_zero(obj)
         while True:
             if obj.fit_intercept:
                 self.fit_intercept()
@@ -128,6 +129,9 @@ class ProxNewton:
             if monitor.stalled >= STALLED and tighter < LEAST:
                 monitor.message = ROUNDED
                 break
+            if iteration == 0 and (approach := self.approach(max_iter)):
+                iteration = approach
+                continue
             iteration += 1
             outside = self.gap_outside(force, value)
             least = monitor.threshold if obj.has_duality_gap else monitor.threshold * self.height
@@ -140,7 +144,8 @@ class ProxNewton:
 
     def approach(self, max_iter: int) -> int:
         """Come near where the loss is about linear, by way of losses that are not; the number of iterations."""
-        iteration = 0
+        iteration, start = 0, (self.w, self.b, self.selected, self.z)
+        before = self.loss + self.obj.costs.value(self.w)
         for easier in [] if self.direct else self.obj.gentler(self.z):
             other = ProxNewton(easier, self.x)
             other.direct = True
@@ -148,6 +153,9 @@ class ProxNewton:
             iteration += other.run(easier, monitor, min(STAGE, max_iter - iteration))
             self.w, self.b, self.selected = other.w, other.b, other.selected
             self.go(other.z)
+        if self.loss + self.obj.costs.value(self.w) > before:
+            self.w, self.b, self.selected, z = start
+            self.go(z)
         return iteration
 
     def gap_outside(self, force: NDArray[np.float64], value: float) -> float:
@@ -193,7 +201,8 @@ class ProxNewton:
             model: Model = ResidualModel(scaled, weight, slope, c, costs, intercept)
             target = 0.9 * wanted if obj.loss.quadratic else max(0.1 * gap, 0.5 * wanted)
             start = model.objective()
-            model = minimise_model(model, self.height, target, obj.n_threads, rough)
+            memory = self.memory if obj.loss.quadratic else None
+            model = minimise_model(model, self.height, target, obj.n_threads, rough, self.selected, memory)
             c = self.take_step(columns, c, model.c - c, intercept, costs, start - model.objective())
             self.w[self.selected] = c
             slope = columns.transposed_product(self.first, obj.n_threads)
