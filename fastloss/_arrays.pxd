@@ -1,5 +1,6 @@
 """NumPy arrays seen from C: any layout, read and written in blocks."""
 
+from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t
 
 cdef enum:
@@ -34,3 +35,13 @@ cdef inline const void *load(const Array *array, bint single, int64_t start, int
         return array.data + start * (4 if single else 8)
     gather(array, single, start, count, scratch)
     return scratch
+
+
+cdef inline char *address(x) except? NULL:
+    """Where the numbers of an array are that lives as long as they are used; NULL for None."""
+    cdef Py_buffer buffer
+    if x is None:
+        return NULL
+    PyObject_GetBuffer(x, &buffer, PyBUF_STRIDES)
+    PyBuffer_Release(&buffer)
+    return <char *>buffer.buf

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t
 
+from fastloss._arrays cimport address
 from fastloss._runtime cimport table
 
 
@@ -23,7 +24,7 @@ cdef class Columns:
 
 
 cdef inline double *doubles(x) except? NULL:
-    return <double *><size_t>x.ctypes.data
+    return <double *>address(x)
 
 
 cdef inline int64_t length(const Matrix *x, int64_t j) noexcept nogil:

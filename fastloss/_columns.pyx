@@ -3,6 +3,7 @@
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 
+from fastloss._arrays cimport address
 from fastloss._runtime cimport resolve_threads, table
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 cdef enum:
     SERIAL = 1 << 15  # numbers: below, threads cost more than they save
     COLUMNS = 16  # a turn of a thread
+    LITTLE = 1 << 21  # products
 
 
 cdef class Columns:
@@ -36,32 +38,28 @@ cdef class Columns:
             self.m = len(picked)
             self.numbers = n * self.m
         else:
-            self.matrix.indices = <const int32_t *><size_t>indices.ctypes.data
+            self.matrix.indices = <const int32_t *>address(indices)
             self.places = starts
             self.m = len(starts) - 1
             self.numbers = len(data)
-        self.matrix.starts = <const int64_t *><size_t>self.places.ctypes.data
+        self.matrix.starts = <const int64_t *>address(self.places)
         self.matrix.m = self.m
 
     cdef void products(self, const double *v, double *out, int threads) noexcept nogil:
         cdef int64_t j
-        if threads > 1:
+        if threads > 1 and self.numbers > SERIAL:
             for j in prange(self.m, num_threads=threads, schedule="dynamic", chunksize=COLUMNS):
                 out[j] = dot(&self.matrix, j, v)
         else:
             for j in range(self.m):
                 out[j] = dot(&self.matrix, j, v)
 
-    def threads(self, n_threads):
-        """How many threads a product with all columns is worth."""
-        return resolve_threads(n_threads) if self.numbers > SERIAL else 1
-
     def transposed_product(self, v, n_threads):
         """C' v, m numbers."""
         result = np.empty(self.m)
         cdef double *out = doubles(result)
         cdef const double *x = doubles(v)
-        cdef int threads = self.threads(n_threads)
+        cdef int threads = resolve_threads(n_threads)
         with nogil:
             self.products(x, out, threads)
         return result
@@ -120,6 +118,8 @@ cdef class Columns:
     def gram(self, selected, others=None):
         """C_s' C_s over the columns that are selected (indices, increasing); or C_s' C_o with others."""
         cdef int64_t count = len(selected)
+        if self.starts is None and others is None and count * count * self.n <= LITTLE:
+            return self._small_gram(selected)
         if self.starts is None:
             part = self._dense_part(selected)
             return part @ (part if others is None else self._dense_part(others)).T
@@ -128,7 +128,7 @@ cdef class Columns:
         result = np.zeros((count, count))
         column_of = np.ascontiguousarray(selected, dtype=np.int64)
         cdef double *out = doubles(result)
-        cdef const int64_t *columns = <const int64_t *><size_t>column_of.ctypes.data
+        cdef const int64_t *columns = <const int64_t *>address(column_of)
         scratch = np.zeros(self.n)
         cdef double *row = doubles(scratch)
         cdef int64_t a, b, k
@@ -139,6 +139,20 @@ cdef class Columns:
                     out[a * count + b] = out[b * count + a] = dot(&self.matrix, columns[b], row)
                 for k in range(self.matrix.starts[columns[a]], self.matrix.starts[columns[a] + 1]):
                     row[self.matrix.indices[k]] = 0
+        return result
+
+    def _small_gram(self, selected):
+        """C_s' C_s where waking the threads of BLAS takes longer than the products."""
+        result = np.empty((len(selected), len(selected)))
+        cdef double *out = doubles(result)
+        picked = np.ascontiguousarray(selected, dtype=np.int64)
+        cdef const int64_t *j = <const int64_t *>address(picked)
+        cdef int64_t a, b, count = len(selected)
+        with nogil:
+            for a in range(count):
+                for b in range(a + 1):
+                    out[a * count + b] = out[b * count + a] = dot(&self.matrix, j[a],
+                                                                  self.matrix.data + self.matrix.starts[j[b]])
         return result
 
     def _dense_part(self, selected):
@@ -154,8 +168,8 @@ cdef class Columns:
         result = np.empty((len(selected), len(others)))
         cdef double *out = doubles(result)
         rows, columns = (np.ascontiguousarray(part, dtype=np.int64) for part in (selected, others))
-        cdef const int64_t *row = <const int64_t *><size_t>rows.ctypes.data
-        cdef const int64_t *column = <const int64_t *><size_t>columns.ctypes.data
+        cdef const int64_t *row = <const int64_t *>address(rows)
+        cdef const int64_t *column = <const int64_t *>address(columns)
         scratch = np.zeros(self.n)
         cdef double *v = doubles(scratch)
         cdef int64_t a, b, k, n_rows = len(selected), n_columns = len(others)

@@ -4,6 +4,8 @@ from libc.float cimport DBL_MIN
 from libc.math cimport NAN, fabs, isfinite, sqrt
 from libc.stdint cimport int64_t
 
+from fastloss._arrays cimport address
+
 import numpy as np
 
 
@@ -29,9 +31,9 @@ cdef class Costs:
         if not self.up.shape == self.down.shape == self.ridge.shape == (self.m,):
             raise ValueError("up, down and ridge must be of one length")
         self.flat = not self.ridge.any()
-        self.up_ = <const double *><size_t>self.up.ctypes.data
-        self.down_ = <const double *><size_t>self.down.ctypes.data
-        self.ridge_ = <const double *><size_t>self.ridge.ctypes.data
+        self.up_ = <const double *>address(self.up)
+        self.down_ = <const double *>address(self.down)
+        self.ridge_ = <const double *>address(self.ridge)
 
     def __len__(self):
         return self.m
@@ -83,7 +85,7 @@ cdef class Costs:
         """The point that minimises penalty + |. - c|^2 / (2 step)."""
         cdef const double *x = self.numbers(c)
         result = np.empty(self.m)
-        cdef double *out = <double *><size_t>result.ctypes.data
+        cdef double *out = <double *>address(result)
         cdef double up, down
         cdef int64_t j
         with nogil:
@@ -101,7 +103,7 @@ cdef class Costs:
         """By how much a force, a negative slope of the loss, is more than it takes to move a coordinate off 0."""
         cdef const double *x = self.numbers(force)
         result = np.empty(self.m)
-        cdef double *out = <double *><size_t>result.ctypes.data
+        cdef double *out = <double *>address(result)
         cdef int64_t j
         with nogil:
             for j in range(self.m):
@@ -177,7 +179,7 @@ cdef class Costs:
             for j in range(self.m):
                 count += x[j] == 0 and is_close(f[j], up[j], down[j], ridge[j], least)
         indices, excess = np.empty(count, dtype=np.int64), np.empty(count)
-        index, over, count = <int64_t *><size_t>indices.ctypes.data, <double *><size_t>excess.ctypes.data, 0
+        index, over, count = <int64_t *>address(indices), <double *>address(excess), 0
         with nogil:
             for j in range(self.m):
                 if x[j] == 0 and is_close(f[j], up[j], down[j], ridge[j], least):
@@ -215,7 +217,7 @@ cdef class Costs:
         """A vector's numbers, one a coordinate."""
         if x.dtype != np.float64 or x.shape != (self.m,) or (self.m > 1 and x.strides[0] != 8):
             raise TypeError(f"a contiguous float64 vector of {self.m} numbers is wanted")
-        return <const double *><size_t>x.ctypes.data
+        return <const double *>address(x)
 
     cdef double value_of(self, const double *c) noexcept nogil:
         cdef double sum = 0

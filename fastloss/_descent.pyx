@@ -13,6 +13,7 @@ from libc.math cimport isfinite, isinf, sqrt
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
+from fastloss._arrays cimport address
 from fastloss._columns cimport Columns, Matrix, add, dot, doubles, length
 from fastloss._costs cimport Costs
 from fastloss._runtime cimport resolve_threads, table
@@ -43,8 +44,8 @@ cdef inline double minimum(double gradient, double c, double curvature, double u
 def copy_square(source, taken, target, places):
     """target[places[a], places[b]] = source[taken[a], taken[b]] for all a and b, of square matrices in C order."""
     taken, places = (np.ascontiguousarray(index, dtype=np.int64) for index in (taken, places))
-    cdef const int64_t *t = <const int64_t *><size_t>taken.ctypes.data
-    cdef const int64_t *p = <const int64_t *><size_t>places.ctypes.data
+    cdef const int64_t *t = <const int64_t *>address(taken)
+    cdef const int64_t *p = <const int64_t *>address(places)
     cdef const double *old = doubles(source)
     cdef double *new = doubles(target)
     cdef int64_t a, b, n = len(source), m = len(target), count = len(taken)
@@ -86,7 +87,7 @@ cdef class Model:
         self.active = np.empty(self.m, dtype=np.int32)
         self.c_, self.start_, self.slope_ = doubles(self.c), doubles(c), doubles(slope)
         self.curvature_, self.moving_ = doubles(curvature), doubles(moving)
-        self.active_ = <int32_t *><size_t>self.active.ctypes.data
+        self.active_ = <int32_t *>address(self.active)
 
     # What a model knows.
 
@@ -426,7 +427,7 @@ cdef class GramModel(Model):
             self.unit = np.diagonal(hessian).max() or 1.0
             self.single = np.empty(self.matrix.shape, dtype=np.float32)
             np.multiply(self.matrix, 1 / self.unit, out=self.single, dtype=np.float64, casting="same_kind")
-            self.single_ = <const float *><size_t>self.single.ctypes.data
+            self.single_ = <const float *>address(self.single)
         self.set_up(gradient, c, penalty, np.maximum(np.diagonal(hessian), 0), gradient.copy())
 
     cdef int64_t sweep(self, bint everywhere) noexcept nogil:

@@ -11,6 +11,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 
+from fastloss._arrays cimport address
 from fastloss._reduce cimport BlockLoss, kernel_of
 from fastloss._runtime cimport (
     Matrix, MatrixOperations_f32, MatrixOperations_f64, csc32, csc64, csr32, csr64, dense_columns, dense_rows,
@@ -445,13 +446,6 @@ cdef inline int64_t line(const Pass *job, int64_t i) noexcept nogil:
     if job.layout == csr64 or job.layout == csc64:
         return (<const int64_t *>job.matrix.indices)[i]
     return (<const int32_t *>job.matrix.indices)[i]
-
-
-cdef char *address(x) except? NULL:
-    """Where the array's numbers are; NULL for None."""
-    if x is None:
-        return NULL
-    return <char *><size_t>x.ctypes.data
 
 
 cdef double *new_gradients(const Pass *job) except NULL:

@@ -41,6 +41,8 @@ class Memory:
 
     def knows(self, features: NDArray[np.int64]) -> bool:
         """Whether the Hessian of most of the features is known."""
+        if len(self.known) == 0:
+            return False
         seen = int(np.isin(features, self.known, assume_unique=True).sum())
         return seen >= (1 - UNKNOWN) * len(features) > 0
 

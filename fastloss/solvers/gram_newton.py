@@ -111,8 +111,8 @@ class GramNewton:
             raise TypeError(f"gram_newton needs a dense X of at most {LARGEST} features; prox_newton takes any")
         self.x = null_start(obj) if path else newton_start(obj, w0)
         self.hessian: NDArray[np.float64] | None = None
-        self.known = path and obj.loss.quadratic
         self.every = 1 if path else stride(obj)
+        self.known = self.every == 1 and obj.loss.quadratic  # the Hessian says all
         self.fresh = self.every == 1 and obj.n_features <= CHEAP and not obj.loss.quadratic
         if self.every > 1 and not self.x.any() and not path:
             part = obj.rows(slice(None, None, 2 * self.every))

@@ -248,8 +248,8 @@ def prox_newton(
 ) -> Result:
     """Minimise by Newton's method with the penalty kept as it is, on growing sets of features.
 
-    Each step minimises a quadratic model of the loss plus the penalty, by coordinate descent over a copy of the columns
-    in the working set: those that are not 0 and those that most want to leave 0.
+    Each step minimises a quadratic model of the loss plus the penalty over the working set: the features that are not 0
+    and those that most want to leave 0. Coordinate descent does so, extrapolated, with Newton steps where they pay.
 
     Parameters
     ----------
@@ -269,7 +269,8 @@ def prox_newton(
     ----------
     J. D. Lee, Y. Sun and M. A. Saunders (2014), "Proximal Newton-type methods for minimizing composite functions",
     SIAM J. Optimization 24(3). M. Massias, A. Gramfort and J. Salmon (2018), "Celer: a fast solver for the lasso with
-    dual extrapolation", ICML: working sets.
+    dual extrapolation", ICML: working sets. Q. Bertrand and M. Massias (2021), "Anderson acceleration of coordinate
+    descent", AISTATS.
     """
     check_objective(obj)
     check_newton(obj, "prox_newton")
