@@ -133,7 +133,7 @@ def minimise_model(
                 break
             after = bound(model, height, n_threads)
             # Which of the two made the gap smaller for its cost?
-            faster = math.log(gap / after) * since_newton > math.log(before / gap) * newton
+            faster = (math.log(gap) - math.log(after)) * since_newton > (math.log(before) - math.log(gap)) * newton
             memory.wait = max(memory.wait / 2, SHORTEST) if faster else min(memory.wait * 2, LONGEST)
             gap, since_newton = after, 0
     return model
