@@ -117,29 +117,12 @@ cdef class Columns:
 
     def gram(self, selected, others=None):
         """C_s' C_s over the columns that are selected (indices, increasing); or C_s' C_o with others."""
-        cdef int64_t count = len(selected)
-        if self.starts is None and others is None and count * count * self.n <= LITTLE:
+        if self.starts is None and others is None and len(selected) * len(selected) * self.n <= LITTLE:
             return self._small_gram(selected)
         if self.starts is None:
             part = self._dense_part(selected)
             return part @ (part if others is None else self._dense_part(others)).T
-        if others is not None:
-            return self._compressed_products(selected, others)
-        result = np.zeros((count, count))
-        column_of = np.ascontiguousarray(selected, dtype=np.int64)
-        cdef double *out = doubles(result)
-        cdef const int64_t *columns = <const int64_t *>address(column_of)
-        scratch = np.zeros(self.n)
-        cdef double *row = doubles(scratch)
-        cdef int64_t a, b, k
-        with nogil:
-            for a in range(count):
-                add(&self.matrix, columns[a], 1.0, row)
-                for b in range(a + 1):
-                    out[a * count + b] = out[b * count + a] = dot(&self.matrix, columns[b], row)
-                for k in range(self.matrix.starts[columns[a]], self.matrix.starts[columns[a] + 1]):
-                    row[self.matrix.indices[k]] = 0
-        return result
+        return self._compressed_gram(selected, others)
 
     def _small_gram(self, selected):
         """C_s' C_s where waking the threads of BLAS takes longer than the products."""
@@ -163,21 +146,24 @@ cdef class Columns:
             return self.data.T
         return np.take(self.data.T, selected, axis=0)
 
-    def _compressed_products(self, selected, others):
-        """C_s' C_o of compressed columns."""
-        result = np.empty((len(selected), len(others)))
+    def _compressed_gram(self, selected, others):
+        """C_s' C_o of compressed columns; of C_s' C_s half the products."""
+        cdef bint symmetric = others is None
+        rows = np.ascontiguousarray(selected, dtype=np.int64)
+        columns = rows if symmetric else np.ascontiguousarray(others, dtype=np.int64)
+        result, scratch = np.empty((len(rows), len(columns))), np.zeros(self.n)
         cdef double *out = doubles(result)
-        rows, columns = (np.ascontiguousarray(part, dtype=np.int64) for part in (selected, others))
+        cdef double *v = doubles(scratch)
         cdef const int64_t *row = <const int64_t *>address(rows)
         cdef const int64_t *column = <const int64_t *>address(columns)
-        scratch = np.zeros(self.n)
-        cdef double *v = doubles(scratch)
-        cdef int64_t a, b, k, n_rows = len(selected), n_columns = len(others)
+        cdef int64_t a, b, k, n_rows = len(rows), n_columns = len(columns)
         with nogil:
             for a in range(n_rows):
                 add(&self.matrix, row[a], 1.0, v)
-                for b in range(n_columns):
+                for b in range(a + 1 if symmetric else n_columns):
                     out[a * n_columns + b] = dot(&self.matrix, column[b], v)
+                    if symmetric:
+                        out[b * n_columns + a] = out[a * n_columns + b]
                 for k in range(self.matrix.starts[row[a]], self.matrix.starts[row[a] + 1]):
                     v[self.matrix.indices[k]] = 0
         return result

@@ -14,6 +14,7 @@ cdef class Costs:
 
     cdef double value_of(self, const double *c) noexcept nogil
     cdef double scale_of(self, const double *force) noexcept nogil
+    cdef double conjugate_of(self, const double *force, double scale) noexcept nogil
     cdef double gap_of(self, const double *c, const double *force, double *scale) noexcept nogil
     cdef double bound_of(self, const double *c, double *force, const double *curvature, double height) noexcept nogil
     cdef const double *numbers(self, x) except? NULL

@@ -190,14 +190,8 @@ cdef class Costs:
     def conjugate(self, force):
         """The penalty's convex conjugate at what makes a force feasible, as for `gap`: the scale, the conjugate."""
         cdef const double *f = self.numbers(force)
-        cdef double s = self.scale_of(f), excess, sum = 0
-        cdef int64_t j
-        if not self.flat:
-            for j in range(self.m):
-                if self.ridge_[j] > 0:
-                    excess = excess_over(s * f[j], self.up_[j], self.down_[j])
-                    sum += excess * excess / (4 * self.ridge_[j])
-        return s, sum
+        cdef double s = self.scale_of(f)
+        return s, self.conjugate_of(f, s)
 
     def bound(self, c, force, curvature, double height):
         """About the duality gap, from a point and the force on it alone.
@@ -243,18 +237,26 @@ cdef class Costs:
                 s = limit / fabs(force[j])
         return s
 
+    cdef double conjugate_of(self, const double *force, double scale) noexcept nogil:
+        """The conjugate at a force made feasible."""
+        cdef double excess, sum = 0
+        cdef int64_t j
+        if self.flat:
+            return 0
+        for j in range(self.m):
+            if self.ridge_[j] > 0:
+                excess = excess_over(scale * force[j], self.up_[j], self.down_[j])
+                sum += excess * excess / (4 * self.ridge_[j])
+        return sum
+
     cdef double gap_of(self, const double *c, const double *force, double *scale) noexcept nogil:
-        cdef double s = self.scale_of(force), excess, sum = 0
+        cdef double s = self.scale_of(force), along = 0
         cdef int64_t j
         for j in range(self.m):
             if c[j] != 0:
-                sum += (c[j] * self.up_[j] if c[j] > 0 else fabs(c[j]) * self.down_[j]) + self.ridge_[j] * c[j] * c[j]
-                sum -= s * force[j] * c[j]
-            if not self.flat and self.ridge_[j] > 0:
-                excess = excess_over(s * force[j], self.up_[j], self.down_[j])
-                sum += excess * excess / (4 * self.ridge_[j])
+                along += force[j] * c[j]
         scale[0] = s
-        return sum
+        return self.value_of(c) + self.conjugate_of(force, s) - s * along
 
     cdef double bound_of(self, const double *c, double *force, const double *curvature, double height) noexcept nogil:
         """As `bound`; the forces on what costs nothing are set to 0."""

@@ -182,18 +182,21 @@ cdef class Model:
                     break
                 here = self.extrapolate(points, here)
                 if turn % 2 == 0:
-                    self.forces(force, threads)
-                    if self.penalty.bound_of(self.c_, force, self.curvature_, height) <= wanted:
-                        if self.rounded:
-                            self.place()
-                            self.forces(force, threads)
-                            if self.penalty.bound_of(self.c_, force, self.curvature_, height) > wanted:
-                                continue
-                        self.finished = True
+                    self.finished = self.bound(force, height, threads) <= wanted
+                    if self.finished and self.rounded:
+                        self.place()
+                        here = self.value()
+                        self.finished = self.bound(force, height, threads) <= wanted
+                    if self.finished:
                         break
                 if spent >= budget or turn == MAX_ROUNDS:
                     break
         return spent
+
+    cdef double bound(self, double *force, double height, int threads) noexcept nogil:
+        """How far the model may be above its minimum; the forces go where it is told."""
+        self.forces(force, threads)
+        return self.penalty.bound_of(self.c_, force, self.curvature_, height)
 
     cdef void save(self, double *point) noexcept nogil:
         memcpy(point, self.c_, self.m * sizeof(double))

@@ -275,13 +275,6 @@ class BinaryCrossEntropy(Loss):
         if not from_logits:
             object.__setattr__(self, "prediction_domain", "probabilities in [0, 1]")
 
-    def _gentler(self, y_true: Array, y_pred: Array) -> list[tuple[Loss, float]]:
-        """Losses on the way to this one from one that curves at most samples; each with how many times this it is.
-
-        Empty where this one curves enough for Newton's method.
-        """
-        return []
-
     @property
     def has_conjugate(self) -> bool:  # noqa: D102
         return bool(self.from_logits)
@@ -392,13 +385,6 @@ class CategoricalCrossEntropy(Loss):
         )
         if not from_logits:
             object.__setattr__(self, "prediction_domain", "probabilities in [0, 1]")
-
-    def _gentler(self, y_true: Array, y_pred: Array) -> list[tuple[Loss, float]]:
-        """Losses on the way to this one from one that curves at most samples; each with how many times this it is.
-
-        Empty where this one curves enough for Newton's method.
-        """
-        return []
 
     @property
     def has_conjugate(self) -> bool:  # noqa: D102
