@@ -31,7 +31,17 @@ if IS_X86:
 if "FASTLOSS_ISAS" in os.environ:  # build only these: for a quick trial
     INSTRUCTION_SETS = {name: INSTRUCTION_SETS[name] for name in os.environ["FASTLOSS_ISAS"].split(",")}
 
-CYTHON_MODULES = ["_runtime", "_arrays", "_reduce", "_linear", "_compressed", "_costs", "_columns", "_descent"]
+CYTHON_MODULES = [
+    "_runtime",
+    "_arrays",
+    "_reduce",
+    "_linear",
+    "_compressed",
+    "_costs",
+    "_columns",
+    "_descent",
+    "_multiclass",
+]
 
 
 class BuildExtensions(build_ext):

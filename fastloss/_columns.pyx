@@ -100,6 +100,98 @@ cdef class Columns:
                     out[i] = factor[self.matrix.indices[i]] * x[i]
         return Columns(result, self.indices, self.starts, self.n)
 
+    def products_by(self, places, groups, vectors, n_threads):
+        """The product of some columns, each with the vector of its group; as for `spread`."""
+        places, groups = (np.ascontiguousarray(index, dtype=np.int64) for index in (places, groups))
+        cdef const int64_t *place = <const int64_t *>address(places)
+        cdef const int64_t *group = <const int64_t *>address(groups)
+        cdef const double *v = doubles(vectors)
+        cdef int64_t a, count = len(places)
+        cdef int threads = resolve_threads(n_threads)
+        result = np.empty(count)
+        cdef double *out = doubles(result)
+        with nogil:
+            if threads > 1 and self.numbers > SERIAL:
+                for a in prange(count, num_threads=threads, schedule="dynamic", chunksize=COLUMNS):
+                    out[a] = dot(&self.matrix, place[a], v + group[a] * self.n)
+            else:
+                for a in range(count):
+                    out[a] = dot(&self.matrix, place[a], v + group[a] * self.n)
+        return result
+
+    def squares_by(self, places, groups, weights):
+        """The sum of squares of some columns, with weights by group; as for `spread`."""
+        places, groups = (np.ascontiguousarray(index, dtype=np.int64) for index in (places, groups))
+        cdef const int64_t *place = <const int64_t *>address(places)
+        cdef const int64_t *group = <const int64_t *>address(groups)
+        cdef const double *all_weights = doubles(weights)
+        cdef const double *weight
+        cdef const double *x
+        cdef const int32_t *index
+        cdef int64_t a, i, count = len(places)
+        cdef double sum
+        result = np.empty(count)
+        cdef double *out = doubles(result)
+        with nogil:
+            for a in range(count):
+                x, weight = self.matrix.data + self.matrix.starts[place[a]], all_weights + group[a] * self.n
+                sum = 0
+                if self.matrix.indices == NULL:
+                    for i in range(self.n):
+                        sum += weight[i] * x[i] * x[i]
+                else:
+                    index = self.matrix.indices + self.matrix.starts[place[a]]
+                    for i in range(length(&self.matrix, place[a])):
+                        sum += weight[index[i]] * x[i] * x[i]
+                out[a] = sum
+        return result
+
+    def spread(self, places, groups, factors):
+        """Copies of columns, each with its rows multiplied by the numbers of its group.
+
+        Parameters
+        ----------
+        places, groups : ndarray of int64, shape (count,)
+            Which column, which row of the factors.
+        factors : ndarray of float64, shape (k, n), in C order
+        """
+        places, groups = (np.ascontiguousarray(index, dtype=np.int64) for index in (places, groups))
+        cdef const int64_t *place = <const int64_t *>address(places)
+        cdef const int64_t *group = <const int64_t *>address(groups)
+        cdef const double *all_factors = doubles(factors)
+        cdef const double *factor
+        cdef const double *x
+        cdef const int32_t *index
+        cdef double *out
+        cdef int32_t *rows
+        cdef int64_t a, i, size, count = len(places), n = self.n
+        cdef bint dense = self.starts is None
+        if dense:
+            data, indices, starts = np.empty((n, count), order="F"), None, None
+        else:
+            starts = np.concatenate([[0], np.cumsum(np.diff(self.starts)[places])])
+            data, indices = np.empty(starts[count]), np.empty(starts[count], dtype=np.int32)
+        out = doubles(data)
+        rows = NULL
+        if not dense:
+            rows = <int32_t *>address(indices)
+        with nogil:
+            for a in range(count):
+                size = length(&self.matrix, place[a])
+                x = self.matrix.data + self.matrix.starts[place[a]]
+                factor = all_factors + group[a] * n
+                if dense:
+                    for i in range(n):
+                        out[i] = factor[i] * x[i]
+                else:
+                    index = self.matrix.indices + self.matrix.starts[place[a]]
+                    for i in range(size):
+                        rows[i] = index[i]
+                        out[i] = factor[index[i]] * x[i]
+                    rows += size
+                out += size
+        return Columns(data, indices, starts, n)
+
     @property
     def squares(self):
         """The sum of squares of each column."""

@@ -68,10 +68,6 @@ cdef class Costs:
         """The same without the costs of squares."""
         return Costs(self.up, self.down, np.zeros(self.m))
 
-    def with_intercept(self):
-        """One coordinate more, at the end, that costs nothing."""
-        return Costs(*(np.append(cost, 0.0) for cost in (self.up, self.down, self.ridge)))
-
     def value(self, c):
         """The penalty; infinite on the wrong side of 0."""
         cdef const double *x = self.numbers(c)

@@ -30,17 +30,6 @@ cdef double ROUNDING = 1e-16  # of the loss: a round that gains less gains nothi
 cdef double REGULAR = 1e-12  # of the trace: what is added to the system of an extrapolation
 
 
-cdef inline double minimum(double gradient, double c, double curvature, double up, double down,
-                           double ridge) noexcept nogil:
-    """The best value of one coordinate, where the model's slope is `gradient` at the value c."""
-    cdef double target = curvature * c - gradient
-    if target > up:
-        return (target - up) / (curvature + 2 * ridge)
-    if target < -down:
-        return (target + down) / (curvature + 2 * ridge)
-    return 0
-
-
 def copy_square(source, taken, target, places):
     """target[places[a], places[b]] = source[taken[a], taken[b]] for all a and b, of square matrices in C order."""
     taken, places = (np.ascontiguousarray(index, dtype=np.int64) for index in (taken, places))
@@ -66,20 +55,6 @@ cdef class Model:
     finished : bool
         Whether the last descent came to its end.
     """
-    cdef readonly Costs penalty
-    cdef readonly object c, start, slope, curvature
-    cdef readonly bint finished
-    cdef object moving  # the numbers that depend on the point, linearly up to a constant
-    cdef object memory, scratch, active
-    cdef double *c_
-    cdef const double *start_
-    cdef const double *slope_
-    cdef const double *curvature_
-    cdef double *moving_
-    cdef int32_t *active_
-    cdef int64_t m, n_moving, n_active
-    cdef bint rounded  # whether sweeps know what moves in single precision only; `place` knows it exactly
-
     cdef void set_up(self, slope, c, Costs penalty, curvature, moving) except *:
         self.penalty, self.slope, self.start, self.c = penalty, slope, c, c.copy()
         self.curvature, self.moving = curvature, moving
@@ -293,7 +268,7 @@ cdef class ResidualModel(Model):
     intercept : tuple (t, q, T) or None
     """
     cdef Columns columns
-    cdef readonly object centre
+    cdef object centre
     cdef const double *centre_
     cdef double weight, slope_sum, weight_sum, moved
 
@@ -314,14 +289,14 @@ cdef class ResidualModel(Model):
         self.set_up(gradient, c, penalty, curvature, np.zeros(columns.n))
 
     @property
-    def residual(self):
-        """The residuals, but for the root of the weight; n numbers."""
-        return self.moving
+    def n_residuals(self):
+        """The rank that the Hessian may have at most."""
+        return self.n_moving
 
     @property
-    def shift(self):
-        """By how much an unpenalised intercept moves at c0, negated."""
-        return self.slope_sum / self.weight_sum
+    def profiled_slope(self):
+        """g, with the intercept eliminated."""
+        return self.slope - self.centre * (self.slope_sum / self.weight_sum)
 
     def hessian_cost(self, int64_t count):
         """Operations that the Hessian of so many coordinates takes, in terms of those of a sweep."""

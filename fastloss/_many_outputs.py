@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastloss._design import make_design
 from fastloss._logits import (
     Block,
     Data,
@@ -19,26 +20,42 @@ from fastloss._logits import (
 )
 from fastloss._rows import Compressed, Gradient, column_sums, copied_rows, rows_in_place
 from fastloss._runtime import get_num_threads
+from fastloss._selection import FeaturesOfClasses, inverse_curvature, take_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from fastloss._linear import Design
+
 
 BLOCK_NUMBERS = 96 << 10  # logits: they stay in cache between the products, which are long enough
 LEAST_ROWS = 256
+HESSIAN_BYTES = 8 << 20  # of rows times classes, for a Hessian
 # As many logits of float64 take as long as to wake threads that sleep beside BLAS's: 150 us, measured.
 WAKING = 60_000
+
+
+def _mixing(sums: NDArray[Any], labels: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+    """The least share of one distribution for all samples that lets their gradients sum to 0, and this distribution.
+
+    `sums` are those of the gradients, of probabilities less labels, and `labels` those of the labels.
+    """
+    present = labels > 0
+    ratio = float((np.maximum(sums, 0.0)[present] / labels[present]).max(initial=0.0))
+    share = ratio / (1 + ratio)
+    mixed = np.maximum(labels - (sums * (1 - share) / share if 0 < share < 1 else 0.0), 0.0)
+    return share, mixed / max(float(mixed.sum()), float(np.finfo(float).tiny))
 
 
 class ManyOutputs:
     """The loss of X W' + b + offset, summed over the samples, with what belongs to it."""
 
-    def __init__(self, data: Data, n_outputs: int, n_threads: int | None) -> None:
+    def __init__(self, design: Design, data: Data, n_outputs: int, n_threads: int | None) -> None:
         check_data(data, n_outputs, "y")
         data.loss(np.empty(0), np.empty((0, n_outputs)), reduction="sum", n_threads=n_threads)  # checks n_threads
-        self.data, self.n_outputs, self.n_threads = data, n_outputs, n_threads
+        self.design, self.data, self.n_outputs, self.n_threads = design, data, n_outputs, n_threads
         least = max(LEAST_ROWS, data.X.least_rows) if isinstance(data.X, Compressed) else LEAST_ROWS
         self.block_rows = rows_of_block(len(data.X), n_outputs, BLOCK_NUMBERS, least)
         self.block_threads = n_threads
@@ -116,12 +133,7 @@ class ManyOutputs:
         _, sums = self._gradient(run)
         if balanced:
             labels, totals = self._targets
-            present = labels[:, -1] > 0
-            excess = np.maximum(sums[:, -1], 0.0)
-            ratio = float((excess[present] / labels[present, -1]).max(initial=0.0))
-            share = ratio / (1 + ratio)
-            mixed = labels[:, -1] - (sums[:, -1] * (1 - share) / share if 0 < share < 1 else 0.0)
-            mixed = np.maximum(mixed, 0.0) / max(float(np.maximum(mixed, 0.0).sum()), np.finfo(float).tiny)
+            share, mixed = _mixing(sums[:, -1], labels[:, -1])
             if share > 0:
                 sums = (1 - share) * sums + share * (np.outer(mixed, totals) - labels)
 
@@ -135,20 +147,26 @@ class ManyOutputs:
         return sums[:, :-1], conjugate
 
     def _conjugate_of(self, block: Block, scale: float, share: float, mixed: NDArray[Any]) -> float:
-        data = self.data
-        y = data.labels[block.rows]
         u = block.residual.astype(np.float64)
-        weight = None if data.sample_weight is None else data.sample_weight[block.rows].astype(np.float64)
-        if weight is not None:
-            u /= weight[:, np.newaxis]
         if share > 0:
-            a = data.loss.targets(y, self.n_outputs)
-            u = (1 - share) * u + share * (a.sum(axis=1, keepdims=True) * mixed - a)
-        u *= scale
-        terms = data.loss.conjugate(y, u)
+            u = (1 - share) * u + share * self._mixed_first(block.rows, mixed)
+        return self._conjugate_of_rows(block.rows, scale * u)
+
+    def _mixed_first(self, rows: slice | NDArray[Any], q: NDArray[Any]) -> NDArray[np.float64]:
+        """The samples' gradients where all predict the same probabilities q, times their weights."""
+        a = self.data.loss.targets(self.data.labels[rows], self.n_outputs)
+        u: NDArray[np.float64] = a.sum(axis=1, keepdims=True) * q - a
+        weight = self._weight(rows)
+        return u if weight is None else u * weight[:, np.newaxis]
+
+    def _conjugate_of_rows(self, rows: slice | NDArray[Any], u: NDArray[np.float64]) -> float:
+        """The sum of s_i conjugate_i(u_i / s_i) - u_i offset_i, for weights s, over rows that count."""
+        data, along = self.data, 0.0
         if data.offset is not None:
-            terms = terms - np.einsum("ij,ij->i", u, data.offset[block.rows])
-        return float(terms.sum() if weight is None else weight @ terms)
+            along = float(np.einsum("ij,ij->", u, data.offset[rows]))
+        weight = self._weight(rows)
+        terms = data.loss.conjugate(data.labels[rows], u if weight is None else u / weight[:, np.newaxis])
+        return float(terms.sum() if weight is None else weight @ terms) - along
 
     def best_intercepts(self) -> NDArray[Any]:
         """The intercepts that minimise the loss where all coefficients are 0; they sum to 0.
@@ -169,3 +187,175 @@ class ManyOutputs:
             if np.abs(step - step.mean()).max() < 4 * np.finfo(self.data.X.dtype).eps:
                 break
         return b
+
+    # What Newton's method asks. Predictions z and first derivatives are n x K matrices then.
+
+    def predict(self, W: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+        """The logits X W' + b + offset of the rows that count, in float64; 0 for the others."""
+        z = np.zeros((len(self.data.X), self.n_outputs))
+        for block in self._blocks(W, b, False)[0]:
+            z[block.rows] = block.residual
+        return z
+
+    def derivatives(self, z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        """The mean loss at predictions z; the first derivatives of each sample's part of it; and z again."""
+        total, first = self.data.loss.value_and_grad(
+            self.data.labels, z, self._weight(slice(None)), reduction="sum", n_threads=self.n_threads
+        )
+        first /= self.total
+        return total / self.total, first, z
+
+    def curvatures(
+        self, z: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The samples' probabilities p, shape (K, n), and weights a: second derivatives are a (diag(p) - p p')."""
+        p = np.ascontiguousarray(z.T)
+        p = np.exp(p - p.max(axis=0))
+        p /= p.sum(axis=0)
+        p[:, self._shares == 0] = 0
+        return p, self._shares
+
+    def _weight(self, rows: slice | NDArray[Any]) -> NDArray[np.float64] | None:
+        weight = self.data.sample_weight
+        return None if weight is None else weight[rows].astype(np.float64, copy=False)
+
+    @cached_property
+    def _counts(self) -> NDArray[Any] | None:
+        """1 for rows that count and 0 for the others, whose X may hold anything; None if all do."""
+        used = used_mask(self.data, slice(None))
+        return None if used is None else used.astype(self.data.X.dtype)
+
+    @cached_property
+    def _shares(self) -> NDArray[np.float64]:
+        """What the samples' logarithms of the sum of exponentials count in the mean."""
+        shares = np.empty(len(self.data.X))
+        for start in range(0, len(shares), self.block_rows):
+            rows = slice(start, start + self.block_rows)
+            shares[rows] = self._target_rows(rows).sum(axis=1)
+        return shares / self.total
+
+    def _target_rows(self, rows: slice) -> NDArray[np.float64]:
+        """What the samples' labels count, by classes."""
+        used = used_mask(self.data, rows)
+        labels, result = self.data.labels[rows], np.zeros((rows.stop - rows.start, self.n_outputs))
+        result = result[: len(labels)]
+        which = slice(None) if used is None else used
+        result[which] = self.data.loss.targets(labels[which], self.n_outputs)
+        weight = self._weight(rows)
+        return result if weight is None else result * weight[:, np.newaxis]
+
+    @cached_property
+    def _label_sums(self) -> NDArray[np.float64]:
+        """What the labels of all samples count, by classes."""
+        starts = range(0, len(self.data.X), self.block_rows)
+        return sum((self._target_rows(slice(s, s + self.block_rows)).sum(axis=0) for s in starts), start=np.zeros(1))
+
+    @cached_property
+    def loss_at_zero(self) -> float:
+        """The mean loss where all coefficients and intercepts are 0."""
+        k = self.n_outputs
+        return self.evaluate(np.zeros((k, self.data.X.shape[1])), np.zeros(k), False)[0] / self.total
+
+    @cached_property
+    def least_loss(self) -> float:
+        """A lower bound on the mean loss, minus the conjugate at 0."""
+        return -self.conjugate(np.zeros((len(self.data.X), self.n_outputs)), 1.0) / self.total
+
+    def correlate(self, r: NDArray[np.float64]) -> NDArray[np.float64]:
+        """X' r over the samples that count, class after class."""
+        X, dtype = self.data.X, self.data.X.dtype
+        if isinstance(X, Compressed) and not X.by_rows:
+            columns = np.ascontiguousarray(r.T, dtype=dtype)
+            return np.concatenate([self.design.transposed_product(c, self._counts, self.n_threads) for c in columns])
+        products = Gradient(X, self.n_outputs, self.n_threads)
+        for rows, block in row_blocks(self.data, self.block_rows):
+            products.add(block, np.ascontiguousarray(r[rows], dtype=dtype))
+        return products.total()[:, :-1].ravel()
+
+    def intercept_step(
+        self, first: NDArray[np.float64], curvatures: tuple[NDArray[np.float64], NDArray[np.float64]]
+    ) -> NDArray[np.float64] | None:
+        """Newton's step for the intercepts alone; None where their slopes are small next to what they sum."""
+        slopes, (p, a) = first.sum(axis=0), curvatures
+        if not np.abs(slopes).max() > 1e-12 * float(np.abs(first).sum()):
+            return None
+        inverse = inverse_curvature(p, a)
+        return None if inverse is None else -inverse @ slopes
+
+    def select(self, selected: NDArray[np.int64], intercept: bool) -> FeaturesOfClasses:
+        """Some coefficients, by their increasing indices, class after class."""
+        p = self.design.shape[1]
+        features, places = np.unique(selected % p, return_inverse=True)
+        columns = take_columns(self.design, features.astype(np.int64), self._counts)
+        return FeaturesOfClasses(columns, places, selected // p, intercept, self.n_threads)
+
+    def feasible(
+        self, first: NDArray[np.float64], z: NDArray[np.float64], free: NDArray[np.intp], intercept: bool
+    ) -> NDArray[np.float64]:
+        """First derivatives that sum to 0 by classes where there are intercepts: see `dual_point`."""
+        if not intercept:
+            return first
+        labels = self._label_sums
+        if not (labels > 0).all():
+            first = self.derivatives(np.where(labels > 0, z, -np.inf))[1]
+        share, mixed = _mixing(first.sum(axis=0) * self.total, labels)
+        if share == 0:
+            return first
+        first = (1 - share) * first
+        for start in range(0, len(first), self.block_rows):
+            rows = slice(start, start + self.block_rows)
+            used = used_mask(self.data, rows)
+            which = rows if used is None else start + np.flatnonzero(used)
+            first[which] += share / self.total * self._mixed_first(which, mixed)
+        return first
+
+    def conjugate(self, u: NDArray[np.float64], scale: float) -> float:
+        """The sum of s_i conjugate_i(scale u_i / s_i) - scale u_i offset_i, for weights s."""
+        total = 0.0
+        for start in range(0, len(u), self.block_rows):
+            used = used_mask(self.data, slice(start, start + self.block_rows))
+            which = slice(start, start + self.block_rows) if used is None else start + np.flatnonzero(used)
+            total += self._conjugate_of_rows(which, scale * u[which])
+        return total
+
+    def rows(self, X: NDArray[Any], selected: slice) -> ManyOutputs | None:
+        """The same for some of the rows, that are X; None if none of them counts."""
+        weight, offset = self.data.sample_weight, self.data.offset
+        data = Data(
+            X,
+            self.data.labels[selected],
+            None if weight is None else weight[selected],
+            None if offset is None else offset[selected],
+            self.data.loss,
+        )
+        return ManyOutputs(make_design(X), data, self.n_outputs, self.n_threads) if total_weight(data) > 0 else None
+
+    def hessian(self, X: NDArray[Any], curvatures: Any, intercept: bool) -> NDArray[np.float64]:
+        """The second derivatives by coefficients and intercepts, class after class; X is dense.
+
+        As of `MulticlassModel`: a product for each class, less one of all.
+        """
+        p, a = curvatures
+        (n, width), k = X.shape, self.n_outputs
+        width += intercept
+        result = np.zeros((k, width, k, width))
+        flat = result.reshape(k * width, k * width)
+        size = max(64, HESSIAN_BYTES // (8 * k * width))
+        rows, shared, own = np.ones((size, width)), np.empty((size, k, width)), np.empty((size, width))
+        for begin in range(0, n, size):
+            used = np.flatnonzero(a[begin : begin + size]) + begin
+            m = len(used)
+            rows[:m, : X.shape[1]] = X[used]
+            np.multiply((np.sqrt(a[used]) * p[:, used]).T[:, :, None], rows[:m, None], out=shared[:m])
+            product = shared[:m].reshape(m, k * width)
+            flat -= product.T @ product
+            for c in range(k):
+                np.multiply(np.sqrt(a[used] * p[c, used])[:, None], rows[:m], out=own[:m])
+                result[c, :, c] += own[:m].T @ own[:m]
+        return flat
+
+    def hessian_diagonal(self, X: NDArray[Any], curvatures: Any, feature: int, output: int) -> float:
+        """One number of the Hessian's diagonal, from all rows that count."""
+        p, a = curvatures[0][output], curvatures[1]
+        curved = np.flatnonzero(a)
+        return float((a * p * (1 - p))[curved] @ X[curved, feature].astype(np.float64) ** 2)

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss._columns import Columns
+from fastloss._design import make_design
+from fastloss._selection import Features, take_columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastloss._columns import Columns
     from fastloss._linear import Design
     from fastloss.losses import Loss
+
+BLOCK_BYTES = 4 << 20  # of rows of X, for a Hessian
 
 
 class SingleOutput:
@@ -62,7 +66,7 @@ class SingleOutput:
     def _evaluate_by_columns(
         self, coefficients: NDArray[Any], intercept: float, gradient: bool
     ) -> tuple[float, NDArray[Any] | None]:
-        z = self.predict(coefficients, intercept)
+        z = self._predict(coefficients, intercept)
         options: dict[str, Any] = {"reduction": "sum", "n_threads": self.n_threads}
         try:
             if not gradient:
@@ -79,7 +83,11 @@ class SingleOutput:
             "a linear model wants a loss of any real number, such as BinaryCrossEntropy(from_logits=True)"
         )
 
-    def predict(self, coefficients: NDArray[Any], intercept: float) -> NDArray[Any]:
+    def predict(self, W: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+        """The predictions X w + b + offset, in float64."""
+        return self._predict(W[0], float(b[0])).astype(np.float64, copy=False)
+
+    def _predict(self, coefficients: NDArray[Any], intercept: float) -> NDArray[Any]:
         """The predictions X w + b + offset, of X's dtype."""
         if not coefficients.any():  # where solvers begin
             start: NDArray[Any] = np.full_like(self.y, intercept)
@@ -107,15 +115,56 @@ class SingleOutput:
         r = np.ascontiguousarray(r, dtype=self.design.dtype)
         return self.design.transposed_product(r, self.sample_weight, self.n_threads)
 
+    def intercept_step(self, first: NDArray[np.float64], curvatures: NDArray[np.float64]) -> float | None:
+        """Newton's step for the intercept alone; None where its slope is small next to what it sums."""
+        slope, curvature = float(first.sum()), float(curvatures.sum())
+        if abs(slope) <= 1e-12 * float(np.abs(first).sum()) or not curvature > 0:
+            return None
+        return -slope / curvature
+
+    def select(self, selected: NDArray[np.int64], intercept: bool) -> Features:
+        """Some coefficients, by their increasing indices."""
+        return Features(self.columns(selected), intercept, self.n_threads)
+
     def columns(self, selected: NDArray[np.int64]) -> Columns:
         """Some columns of X: in place, if they are contiguous and all rows count; else a copy."""
-        in_place = self.design.columns_in_place() if self.sample_weight is None else None
-        if in_place is not None:
-            return Columns(in_place, None, None, len(self.y), selected)
-        data, indices, starts = self.design.take_columns(selected, self.sample_weight)
-        if indices is not None and starts is not None:
-            data, indices, starts = _canonical(data, indices, starts)
-        return Columns(data, indices, starts, len(self.y))
+        return take_columns(self.design, selected, self.sample_weight)
+
+    def rows(self, X: NDArray[Any], selected: slice) -> SingleOutput | None:
+        """The same for some of the rows, that are X; None if none of them counts."""
+        weight = None if self.sample_weight is None else self.sample_weight[selected]
+        if weight is not None and not weight.any():
+            return None
+        offset = None if self.offset is None else self.offset[selected]
+        return SingleOutput(make_design(X), self.loss, self.y[selected], weight, offset, self.n_threads)
+
+    def hessian(self, X: NDArray[Any], second: NDArray[np.float64], intercept: bool) -> NDArray[np.float64]:
+        """The second derivatives by coefficients, and by the intercept; X is dense."""
+        n, p = X.shape
+        result = np.zeros((p + intercept,) * 2)
+        uniform = bool((second == second[0]).all())
+        rows = max(64, BLOCK_BYTES // (8 * p))
+        for begin in range(0, n, rows):
+            block, weight = X[begin : begin + rows], second[begin : begin + rows]
+            if uniform and block.dtype == np.float64:
+                result[:p, :p] += block.T @ block
+            else:
+                used = weight > 0
+                if not used.all():
+                    block, weight = block[used], weight[used]
+                scaled = block * np.sqrt(1.0 if uniform else weight)[..., np.newaxis]
+                result[:p, :p] += scaled.T @ scaled
+            if intercept:
+                result[p, :p] += block.sum(axis=0) if uniform else weight @ block
+                result[p, p] += len(block) if uniform else weight.sum()
+        result[:p, p:] = result[p:, :p].T
+        result *= second[0] if uniform else 1.0
+        return result
+
+    def hessian_diagonal(self, X: NDArray[Any], second: NDArray[np.float64], feature: int, output: int) -> float:
+        """One number of the Hessian's diagonal, from all rows that count."""
+        curved = np.flatnonzero(second)
+        return float(second[curved] @ X[curved, feature].astype(np.float64) ** 2)
 
     @cached_property
     def loss_at_zero(self) -> float:
@@ -217,23 +266,6 @@ class SingleOutput:
                 break
             b = proposal if low < proposal < high else 0.5 * (low + high)
         return b
-
-
-def _canonical(data: NDArray[Any], indices: NDArray[Any], starts: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-    """CSC columns with increasing rows, each once: numbers that stand for the same place are added."""
-    later = np.ones(len(data), bool)
-    later[1:] = np.diff(indices) > 0
-    later[starts[:-1][starts[:-1] < len(data)]] = True
-    if later.all():
-        return data, indices, starts
-    column = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    order = np.lexsort((indices, column))
-    data, indices, column = data[order], indices[order], column[order]
-    first = np.ones(len(data), bool)
-    first[1:] = (np.diff(indices) != 0) | (np.diff(column) != 0)
-    data = np.add.reduceat(data, np.flatnonzero(first))
-    starts = np.searchsorted(column[first], np.arange(len(starts))).astype(np.int64)
-    return data, indices[first], starts
 
 
 def balance(u: NDArray[Any]) -> NDArray[Any]:

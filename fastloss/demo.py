@@ -134,7 +134,7 @@ def _breast_cancer() -> bool:
         print(
             f"\n{name + ', by':<24} {'accuracy':>9} {'log loss':>9} {'zeros of 30':>12} {'objective':>15} {'time':>10}"
         )
-        fits = [("fastloss fista", result.x, ours_time), (f"scikit-learn {solver}", theirs, their_time)]
+        fits = [("fastloss", result.x, ours_time), (f"scikit-learn {solver}", theirs, their_time)]
         for who, w, seconds in fits:
             z = X_test @ w[:-1] + w[-1]
             print(
@@ -172,7 +172,7 @@ def _digits() -> bool:
     their_time = time.perf_counter() - begin
     ours, theirs = result.x.reshape(10, -1), np.column_stack([model.coef_, model.intercept_])
     print(f"\n{'L1, by':<24} {'accuracy':>9} {'log loss':>9} {'zeros of 640':>12} {'objective':>15} {'time':>10}")
-    for who, W, seconds in (("fastloss fista", ours, ours_time), ("scikit-learn saga", theirs, their_time)):
+    for who, W, seconds in (("fastloss", ours, ours_time), ("scikit-learn saga", theirs, their_time)):
         z = X_test @ W[:, :-1].T + W[:, -1]
         print(
             f"{who:<24} {np.mean(z.argmax(axis=1) == y_test):>9.4f} "

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastloss._arrays import as_real_array
 from fastloss._checks import check_number
+from fastloss._costs import Costs
 from fastloss._design import column_scales, make_design
 from fastloss._logits import Data, used_mask
 from fastloss._many_outputs import ManyOutputs
@@ -22,8 +23,7 @@ from fastloss.penalties import L1, ElasticNet
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from fastloss._columns import Columns
-    from fastloss._costs import Costs
+    from fastloss._selection import Selection
 
 __all__ = ["LinearObjective"]
 
@@ -168,7 +168,7 @@ class LinearObjective:
         self.y = labels
         self.offset = None if shift is None else _finite(shift.astype(self._design.dtype, copy=False))
         X = np.asarray(self.X) if self.is_dense else Compressed(self._design)
-        return ManyOutputs(Data(X, labels, self.sample_weight, self.offset, loss), k, self.n_threads)
+        return ManyOutputs(self._design, Data(X, labels, self.sample_weight, self.offset, loss), k, self.n_threads)
 
     def _row_weights(self) -> NDArray[Any] | None:
         """What each row of X counts."""
@@ -335,7 +335,7 @@ class LinearObjective:
         if not self.loss.has_conjugate:
             self.loss.conjugate(np.zeros(1), np.zeros(1))  # says so
         if isinstance(self._outputs, SingleOutput):
-            loss, first, second = self.derivatives(self._outputs.predict(W[0], float(b[0])))
+            loss, first, second = self.derivatives(self._outputs.predict(W, b))
             first = self.feasible(first, second)
             return self.gap_at(loss + self.costs.value(W[0]), first, -self.correlate(first))
         correlation, conjugate = self._outputs.dual_point(W, b, self.fit_intercept)
@@ -346,9 +346,9 @@ class LinearObjective:
         return (loss + conjugate(scale)) / total + gap + scale * float(force @ c)
 
     def predict(self, w: ArrayLike) -> NDArray[np.float64]:
-        """X w + b + offset in float64, shape (n,); for one output a sample."""
+        """X w + b + offset in float64, shape (n,); with several outputs (n, K), 0 for samples that do not count."""
         _, W, b = self._split(w)
-        return self._single().predict(W[0], float(b[0])).astype(np.float64, copy=False)
+        return self._outputs.predict(W, b)
 
     def loss_and_gradient(self, w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """The mean loss at a point and its gradient, the penalty left out: one pass over X."""
@@ -361,9 +361,7 @@ class LinearObjective:
     @cached_property
     def loss_at_zero(self) -> float:
         """The mean loss where all coefficients and intercepts are 0."""
-        if isinstance(self._outputs, SingleOutput):
-            return self._outputs.loss_at_zero
-        return self._outputs.evaluate(*self._split(np.zeros(self.size))[1:], False)[0] / self._outputs.total
+        return self._outputs.loss_at_zero
 
     @property
     def is_dense(self) -> bool:
@@ -372,8 +370,8 @@ class LinearObjective:
 
     @property
     def least_loss(self) -> float:
-        """A lower bound on the mean loss; for one output a sample."""
-        return self._single().least_loss
+        """A lower bound on the mean loss."""
+        return self._outputs.least_loss
 
     def with_penalty(self, penalty: ElasticNet) -> LinearObjective:
         """The same loss on the same data with another penalty; nothing is copied or checked again."""
@@ -383,11 +381,10 @@ class LinearObjective:
         return other
 
     def gentler(self, z: NDArray[np.float64]) -> list[LinearObjective]:
-        """Objectives on the way to this one from predictions z where its loss is about linear; see the losses.
-
-        Of one output a sample.
-        """
-        outputs, result = self._single(), []
+        """Objectives on the way to this one from predictions z where its loss is about linear; see the losses."""
+        outputs, result = self._outputs, []
+        if not isinstance(outputs, SingleOutput):
+            return []
         for loss, times in self.loss._gentler(outputs._labels, z):
             other = self.with_penalty(self.penalty.with_strengths(times * self.penalty.l1, times * self.penalty.l2))
             other.loss, other._outputs = loss, outputs.with_loss(loss)
@@ -397,53 +394,80 @@ class LinearObjective:
 
     def rows(self, selected: slice) -> LinearObjective | None:
         """The objective of some of the rows; None if none of them counts. Copied where X is in Fortran order."""
-        weight = None if self.sample_weight is None else self.sample_weight[selected]
-        if weight is not None and not weight.any():
+        X = self.X[selected] if self._design.name == "dense_rows" else np.ascontiguousarray(self.X[selected])
+        outputs = self._outputs.rows(X, selected)
+        if outputs is None:
             return None
-        X = self.X[selected]
-        return LinearObjective(
-            X if self._design.name == "dense_rows" else np.ascontiguousarray(X),
-            self.y[selected],
-            self.loss,
-            self.penalty,
-            sample_weight=weight,
-            fit_intercept=self.fit_intercept,
-            offset=None if self.offset is None else self.offset[selected],
-            n_threads=self.n_threads,
-        )
+        other = copy(self)
+        other.X, other.n_samples, other._outputs = X, len(X), outputs
+        other.__dict__.pop("loss_at_zero", None)
+        return other
+
+    def hessian(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The loss's second derivatives at a point, as Newton's method takes them; of a dense X."""
+        z = self.predict(x)
+        return self._outputs.hessian(self.X, self.curvatures(z, *self.derivatives(z)[1:]), self.fit_intercept)
+
+    def hessian_diagonal(self, x: NDArray[np.float64], places: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Some numbers of the Hessian's diagonal that belong to coefficients."""
+        z = self.predict(x)
+        curvatures = self.curvatures(z, *self.derivatives(z)[1:])
+        width = self.n_features + self.fit_intercept
+        return np.array([self._outputs.hessian_diagonal(self.X, curvatures, i % width, i // width) for i in places])
 
     @property
     def has_many_outputs(self) -> bool:
         """Whether a sample has several outputs, or one for each class."""
         return not isinstance(self._outputs, SingleOutput)
 
-    def derivatives(self, z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """The mean loss at predictions z, and each sample's share of its first and second derivative, shape (n,)."""
-        return self._single().derivatives(z)
+    def derivatives(self, z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], Any]:
+        """The mean loss at predictions z, and each sample's share of its first and second derivatives.
 
-    def curvatures(
-        self, z: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """The second derivatives as Newton's method takes them: more than 0 where the loss is linear."""
-        return self._single().curvatures(z, first, second)
+        The first are of the shape of z. The second as well, with one output a sample; with several they are for
+        `curvatures` to find.
+        """
+        return self._outputs.derivatives(z)
+
+    def curvatures(self, z: NDArray[np.float64], first: NDArray[np.float64], second: Any) -> Any:
+        """The second derivatives as Newton's method and `select` take them: more than 0 where the loss is linear."""
+        return self._outputs.curvatures(z, first, second)
 
     def correlate(self, r: NDArray[np.float64]) -> NDArray[np.float64]:
-        """X' r, shape (p,); r is 0 where a sample's weight is."""
-        return self._single().correlate(r)
+        """X' r by coefficients, shape (p,) or (K p,); r is 0 where a sample's weight is."""
+        return self._outputs.correlate(r)
 
-    def columns(self, selected: NDArray[np.int64]) -> Columns:
-        """Some columns of X, copied unless they suit as they are, by their increasing indices."""
-        return self._single().columns(selected)
+    def intercept_step(self, first: NDArray[np.float64], curvatures: Any) -> NDArray[np.float64] | float | None:
+        """Newton's step for the intercepts alone; None where their slopes are small next to what they sum."""
+        return self._outputs.intercept_step(first, curvatures)
 
-    def _single(self) -> SingleOutput:
-        if not isinstance(self._outputs, SingleOutput):
-            raise TypeError(f"loss must have one output a sample for this; {self.loss!r} has {self.n_outputs}")
-        return self._outputs
+    def select(self, selected: NDArray[np.int64]) -> Selection:
+        """Some coefficients by their increasing indices, class after class: for Newton's steps over them."""
+        return self._outputs.select(selected, self.fit_intercept)
 
     @cached_property
     def costs(self) -> Costs:
         """What each coefficient costs, class after class."""
         return self._costs_of(self.penalty)
+
+    def balanced(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A point, or a step, without what changes nothing: with several outputs the mean of what costs nothing."""
+        if not self.has_many_outputs:
+            return x
+        result = x.copy().reshape(self.n_outputs, -1)
+        free = self.costs.free[self.costs.free < self.n_features]
+        if self.fit_intercept:
+            free = np.append(free, self.n_features)
+        result[:, free] -= result[:, free].mean(axis=0)
+        return result.ravel()
+
+    @property
+    def point_costs(self) -> Costs:
+        """What each coordinate of a point costs: the intercepts, where there are any, nothing."""
+        if not self.fit_intercept:
+            return self.costs
+        shape, free = (self.n_outputs, self.n_features), np.zeros((self.n_outputs, 1))
+        parts = (self.costs.up, self.costs.down, self.costs.ridge)
+        return Costs(*(np.column_stack([part.reshape(shape), free]).ravel() for part in parts))
 
     def _costs_of(self, penalty: ElasticNet) -> Costs:
         costs = penalty.costs(self.n_features)
@@ -451,16 +475,19 @@ class LinearObjective:
             costs = costs.scaled(self.scales)
         return costs.repeated(self.n_outputs)
 
-    def feasible(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-        """First derivatives, changed by as little as makes them balance what costs nothing: see `duality_gap`."""
-        return self._single().feasible(first, second, self.costs.free, self.fit_intercept)
+    def feasible(self, first: NDArray[np.float64], second: Any) -> NDArray[np.float64]:
+        """First derivatives, changed by as little as makes them balance what costs nothing: see `duality_gap`.
+
+        With several outputs they balance the intercepts alone.
+        """
+        return self._outputs.feasible(first, second, self.costs.free, self.fit_intercept)
 
     def gap_at(self, fun: float, first: NDArray[np.float64], force: NDArray[np.float64]) -> float:
         """The duality gap where all parts are known: the objective, the first derivatives, -X' of them."""
         if not self.has_duality_gap:
             return math.inf
         scale, conjugate = self.costs.conjugate(force)
-        return fun + self._single().conjugate(first * self._outputs.total, scale) / self._outputs.total + conjugate
+        return fun + self._outputs.conjugate(first * self._outputs.total, scale) / self._outputs.total + conjugate
 
     def null_point(self, free: NDArray[np.intp]) -> NDArray[np.float64]:
         """The best point where all features but the free ones have coefficient 0; of several outputs, these as well."""
@@ -469,7 +496,7 @@ class LinearObjective:
             if self.fit_intercept:
                 point.reshape(self.n_outputs, -1)[:, -1] = self._outputs.best_intercepts()
             return point
-        point[free], b = self._single().null_point(free, self.fit_intercept)
+        point[free], b = self._outputs.null_point(free, self.fit_intercept)
         if self.fit_intercept:
             point[-1] = b
         return point

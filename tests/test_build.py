@@ -84,7 +84,17 @@ def test_the_wheel_has_what_users_need(distributions):
     # Sources would only be a second copy; tests are not a package of ours.
     assert [name for name in found if name.endswith((".cpp", ".pyx")) or name.startswith(("tests", "bench"))] == []
     modules = {name.split("/")[-1].split(".")[0] for name in found if name.endswith((".so", ".pyd"))}
-    compiled = {"_arrays", "_columns", "_compressed", "_costs", "_descent", "_linear", "_reduce", "_runtime"}
+    compiled = {
+        "_arrays",
+        "_columns",
+        "_compressed",
+        "_costs",
+        "_descent",
+        "_linear",
+        "_multiclass",
+        "_reduce",
+        "_runtime",
+    }
     assert modules == {*compiled, "_isa_baseline"}
 
 

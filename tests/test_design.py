@@ -101,7 +101,7 @@ def everything(problem, w, n_threads=None):
     counts = slice(None) if problem.weight is None else problem.weight > 0
     selected = np.arange(0, objective.n_features, 2, dtype=np.int64)
     facts = [*objective.value_and_grad(w), objective.value(w), objective.objective(w), objective.lambda_max()]
-    facts += [objective.predict(w)[counts], objective.columns(selected).to_dense()]
+    facts += [objective.predict(w)[counts], objective.select(selected).columns.to_dense()]
     return [*facts, objective.duality_gap(w)] if objective.has_duality_gap else facts
 
 
@@ -160,7 +160,7 @@ def test_weight_zero_removes_a_row(layout, bad, case, dtype):
     for got, right in zip(everything(problem, w), expected, strict=True):
         got, right = (x[~gone] if np.ndim(x) == 2 else x for x in (got, right))
         np.testing.assert_allclose(got, right, **tolerance(dtype))
-    copied = problem.objective().columns(np.arange(7)).to_dense()
+    copied = problem.objective().select(np.arange(7)).columns.to_dense()
     np.testing.assert_array_equal(copied[gone], 0)
 
 
@@ -169,7 +169,7 @@ def test_weight_zero_removes_a_row(layout, bad, case, dtype):
 def test_columns_are_copied_exactly(layout, selected, dtype):
     problem = draw(setting=PLAIN, dtype=dtype)
     dense, problem.X = problem.X, layout(problem.X)
-    columns = problem.objective().columns(np.array(selected, dtype=np.int64))
+    columns = problem.objective().select(np.array(selected, dtype=np.int64)).columns
     got = columns.to_dense()
     np.testing.assert_array_equal(got, dense[:, selected])
     assert got.dtype == np.float64

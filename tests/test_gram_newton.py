@@ -202,7 +202,7 @@ def test_sparse_data_is_refused(convert):
 
 def test_too_many_features_are_refused():
     X = np.zeros((3, LARGEST + 1))
-    with pytest.raises(TypeError, match=f"gram_newton needs .* at most {LARGEST} features; prox_newton takes any"):
+    with pytest.raises(TypeError, match=f"gram_newton needs .* at most {LARGEST} coefficients; prox_newton takes any"):
         fl.minimize(fl.LinearObjective(X, np.arange(3.0), fl.SquaredError()), solver="gram_newton")
 
 

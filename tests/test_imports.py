@@ -17,6 +17,8 @@ LAYERS = [
     {"_runtime", "_arrays", "_version", "_quota", "_checks"},
     {"_reduce", "_linear", "_compressed", "_costs", "_columns"},
     {"_descent"},
+    {"_multiclass"},
+    {"_selection"},
     {"_design", "_rows", "penalties"},
     {"losses"},
     {"_logits"},
@@ -123,7 +125,7 @@ def test_penalties_and_solvers_need_no_compiled_loss(module):
 
 
 def test_passes_and_descent_know_no_loss():
-    passes = {"_linear", "_compressed", "_descent", "_design", "_rows"}
+    passes = {"_linear", "_compressed", "_descent", "_multiclass", "_selection", "_design", "_rows"}
     assert passes <= {a for a, _ in INTERNAL}
     assert not {a for a, b in INTERNAL if a in passes and b == "losses"}
 

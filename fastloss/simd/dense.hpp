@@ -167,6 +167,16 @@ static void add(int64_t n, double a, const double* x, double* y) {
     for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
 }
 
+// z += a x and u += a d x, number by number.
+static void add_both(int64_t n, double a, const double* x, const double* d, double* z, double* u) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+        const double change = a * x[i];
+        z[i] += change;
+        u[i] += d[i] * change;
+    }
+}
+
 static void add_single(int64_t n, double a, const float* x, double* y) {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) y[i] += a * double(x[i]);

@@ -53,8 +53,10 @@ static const Table* table() {
                                 dot,
                                 add,
                                 add_single,
+                                add_both,
                                 sparse_dot_f64,
-                                sparse_add_f64};
+                                sparse_add_f64,
+                                sparse_add_both};
     return &table;
 }
 

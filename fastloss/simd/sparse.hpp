@@ -102,4 +102,13 @@ static void sparse_add_f64(int64_t count, double a, const double* x, const int32
     sparse_add(count, a, x, index, y);
 }
 
+static void sparse_add_both(int64_t count, double a, const double* x, const int32_t* index, const double* d, double* z,
+                            double* u) {
+    for (int64_t k = 0; k < count; ++k) {
+        const double change = a * x[k];
+        z[index[k]] += change;
+        u[index[k]] += d[index[k]] * change;
+    }
+}
+
 }  // namespace fastloss

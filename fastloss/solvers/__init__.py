@@ -63,8 +63,9 @@ def minimize(
     w0 : array_like of shape (obj.size,), optional
         Where to start; zeros by default.
     solver : {"auto", "prox_newton", "gram_newton", "fista", "ista"}
-        ``"auto"`` chooses: for a loss with one output a sample `gram_newton` where X is dense and has 20 times as many
-        rows as columns (and 2,000, unless the loss is quadratic), else `prox_newton`; for several outputs `fista`.
+        ``"auto"`` chooses: `gram_newton` where X is dense and has 20 times as many rows as columns (and 2,000, unless
+        the loss is quadratic), and there are at most 2,000 coefficients; else `prox_newton`, or `fista` for several
+        outputs without an L1 penalty.
         ``"ista"`` is proximal gradient without momentum.
     tol : float
         Stop when the duality gap is at most ``tol`` times the loss at w = 0. Where no gap is known (no penalty, or a
@@ -143,9 +144,12 @@ def _choose(obj: LinearObjective, solver: str) -> str:
         raise ValueError(f"solver must be 'auto', {', '.join(map(repr, SOLVERS))}; got {solver!r}")
     if solver != "auto":
         return solver
-    if obj.has_many_outputs or not obj.loss.smooth:
+    if not obj.loss.smooth:
         return "fista"
-    return "gram_newton" if fits(obj) else "prox_newton"
+    if fits(obj):
+        return "gram_newton"
+    # Without an L1 penalty all coefficients of all classes are used: too many for a working set.
+    return "fista" if obj.has_many_outputs and not obj.penalty.l1 else "prox_newton"
 
 
 def _not_finite_is_found() -> np.errstate:

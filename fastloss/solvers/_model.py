@@ -13,7 +13,10 @@ from fastloss._descent import GramModel, ResidualModel, copy_square
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Model = ResidualModel | GramModel
+    from fastloss._multiclass import MulticlassModel
+
+    ColumnModel = ResidualModel | MulticlassModel
+    Model = ColumnModel | GramModel
 
 LARGEST_GRAM = 6000  # coordinates: 288 MB
 NEAR = 0.8  # of the force that would move it is where a coordinate at 0 may come to matter
@@ -46,10 +49,10 @@ class Memory:
         seen = int(np.isin(features, self.known, assume_unique=True).sum())
         return seen >= (1 - UNKNOWN) * len(features) > 0
 
-    def by_hessian(self, model: ResidualModel, features: NDArray[np.int64]) -> GramModel:
+    def by_hessian(self, model: ColumnModel, features: NDArray[np.int64]) -> GramModel:
         """The same model at the same point, by its Hessian; the features are those of X that it is of."""
         seen, everything = np.isin(features, self.known, assume_unique=True), np.arange(len(features))
-        if not self.knows(features):
+        if not isinstance(model, ResidualModel) or not self.knows(features):
             matrix = model.hessian(everything)
         else:
             old, new = np.flatnonzero(seen), np.flatnonzero(~seen)
@@ -59,9 +62,8 @@ class Memory:
                 matrix[new] = model.hessian(new, everything)
                 matrix[:, new] = matrix[new].T
         self.known, self.hessian, self.spent = features, matrix, 0
-        point, gradient = model.c, model.slope - model.centre * model.shift
-        result = GramModel(matrix, gradient, model.start, model.penalty)
-        result.move(point)
+        result = GramModel(matrix, model.profiled_slope, model.start, model.penalty)
+        result.move(model.c)
         return result
 
 
@@ -82,12 +84,12 @@ def minimise_model(
 
     Parameters
     ----------
-    model : ResidualModel or GramModel
+    model : ResidualModel, MulticlassModel or GramModel
         What to minimise; it moves.
     height, wanted, n_threads, rough
         As for `descend` of the model.
     features : ndarray of int64, optional
-        The features of X that a ResidualModel is of, in increasing order.
+        What of X or of its classes another model than a GramModel is of, in increasing order.
     memory : Memory, optional
         Of models before this one with the same Hessian.
 
@@ -101,14 +103,14 @@ def minimise_model(
     for _ in range(MAX_TURNS):
         count = int(np.count_nonzero(model.c))
         newton, hessian = CALLS + count**3 // BLAS, NEVER
-        if isinstance(model, ResidualModel):
+        if not isinstance(model, GramModel):
             if features is not None and model.hessian_pays and len(features) <= LARGEST_GRAM:
                 price = model.hessian_cost(len(features))
                 hessian = 0 if memory.knows(features) else NEVER if rough else price
             if features is not None and memory.spent >= hessian:
                 model = memory.by_hessian(model, features)
                 continue
-            possible = vain == 0 and count < len(model.residual)
+            possible = vain == 0 and count < model.n_residuals
             newton = newton + model.hessian_cost(count) if possible else NEVER
         elif vain >= FAILURES:
             newton = CALLS + SYSTEMS * count**3 // BLAS
@@ -116,7 +118,7 @@ def minimise_model(
         budget = PATIENCE if rough else min(wait - since_newton, hessian - memory.spent, PATIENCE)
         done = model.descend(start, height, wanted, budget, rough, n_threads)
         since_newton += done
-        if isinstance(model, ResidualModel):
+        if not isinstance(model, GramModel):
             memory.spent += done
         if model.finished:
             break

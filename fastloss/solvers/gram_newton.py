@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 MAX_ITER = 100  # steps
 FEWEST = 2000  # samples
-LARGEST = 2000  # features: a Hessian of 32 MB
+LARGEST = 2000  # coefficients: a Hessian of 32 MB
 PASSES = 8  # products that BLAS does in the time in which a pass reads a number of X
-BLOCK_BYTES = 4 << 20
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
 CHEAP = 16  # features: the Hessian of all rows takes no longer than a pass or two
 ASTRAY = 30  # times the model's is what the loss may curve along a step for the model to learn from it
@@ -46,7 +45,7 @@ ROUNDING = 16  # units in the last place of an objective
 def fits(obj: LinearObjective) -> bool:
     """Whether a problem is of the shape that this solver is for."""
     few = 1 if obj.loss.quadratic else FEWEST
-    if not obj.is_dense or obj.n_features > LARGEST or obj.n_samples < max(few, 20 * obj.n_features):
+    if not obj.is_dense or len(obj.costs) > LARGEST or obj.n_samples < max(few, 20 * obj.n_features):
         return False
     # Where the loss is about linear, a Hessian of steps past says little of the next one.
     return not obj.gentler(obj.predict(np.zeros(obj.size)))
@@ -107,24 +106,24 @@ class GramNewton:
 
     def __init__(self, obj: LinearObjective, w0: ArrayLike | None, path: bool = False) -> None:
         check_newton(obj, "gram_newton")
-        if not obj.is_dense or obj.n_features > LARGEST:
-            raise TypeError(f"gram_newton needs a dense X of at most {LARGEST} features; prox_newton takes any")
+        if not obj.is_dense or len(obj.costs) > LARGEST:
+            raise TypeError(f"gram_newton needs a dense X and at most {LARGEST} coefficients; prox_newton takes any")
         self.x = null_start(obj) if path else newton_start(obj, w0)
         self.hessian: NDArray[np.float64] | None = None
         self.every = 1 if path else stride(obj)
         self.known = self.every == 1 and obj.loss.quadratic  # the Hessian says all
         self.fresh = self.every == 1 and obj.n_features <= CHEAP and not obj.loss.quadratic
-        if self.every > 1 and not self.x.any() and not path:
+        if self.every > 1 and not obj.coefficients(self.x).any() and not path:
             part = obj.rows(slice(None, None, 2 * self.every))
             if part is not None:
-                self.x = solve_roughly(part, with_intercept(obj))
+                self.x = solve_roughly(part, obj.point_costs, self.x)
         self.loss, self.gradient = obj.loss_and_gradient(self.x)
         # Of a gradient: less is rounding.
         self.least_change = float(np.finfo(obj.X.dtype).eps * np.linalg.norm(self.gradient))
 
     def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int) -> int:
         """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations."""
-        costs = with_intercept(obj)
+        costs = obj.point_costs
         iteration, share, astray, residual_scale = 0, 1.0, False, residual_at_zero(obj)
         while True:
             x, loss, gradient = self.x, self.loss, self.gradient
@@ -144,6 +143,7 @@ class GramNewton:
             # A gradient that is so small a part of itself is that of an objective as near as the square of it.
             wanted = monitor.threshold if obj.has_duality_gap else monitor.threshold**2 * height
             step, predicted = newton_direction(hessian, x, gradient, costs, height, wanted)
+            step = obj.balanced(step)
             new = x + share * step
             if self.known:
                 turned = hessian @ step
@@ -173,20 +173,14 @@ class GramNewton:
         return iteration
 
 
-def with_intercept(obj: LinearObjective) -> Costs:
-    """What the coordinates of a point cost: the intercept, where there is one, nothing."""
-    return obj.costs.with_intercept() if obj.fit_intercept else obj.costs
-
-
 def stride(obj: LinearObjective) -> int:
     """Of how many rows one goes into the Hessian: it then costs about as much as a pass, and errs by a small part."""
-    rows = max(64 * obj.n_features, PASSES * obj.n_samples // obj.n_features)
+    rows = max(64 * obj.n_features, PASSES * obj.n_samples // len(obj.costs))
     return max(1, obj.n_samples // rows)
 
 
-def solve_roughly(part: LinearObjective, costs: Costs) -> NDArray[np.float64]:
+def solve_roughly(part: LinearObjective, costs: Costs, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """A few Newton steps on a part of the rows."""
-    x = np.zeros(part.size)
     loss, gradient = part.loss_and_gradient(x)
     threshold = 1e-4 * abs(loss)
     for _ in range(8):
@@ -212,35 +206,10 @@ def solve_roughly(part: LinearObjective, costs: Costs) -> NDArray[np.float64]:
 def sampled_hessian(obj: LinearObjective, x: NDArray[np.float64], every: int) -> NDArray[np.float64]:
     """The loss's second derivatives by coefficients and intercept, from one row of so many."""
     part = obj.rows(slice(None, None, every)) or obj
-    X = np.asarray(part.X)
-    n, p = X.shape
-    z = part.predict(x)
-    second = part.curvatures(z, *part.derivatives(z)[1:])
-    size = obj.size
-    result = np.zeros((size, size))
-    uniform = bool((second == second[0]).all())
-    rows = max(64, BLOCK_BYTES // (8 * p))
-    for begin in range(0, n, rows):
-        block, weight = X[begin : begin + rows], second[begin : begin + rows]
-        if uniform and block.dtype == np.float64:
-            result[:p, :p] += block.T @ block
-        else:
-            used = weight > 0
-            if not used.all():
-                block, weight = block[used], weight[used]
-            scaled = block * np.sqrt(1.0 if uniform else weight)[..., np.newaxis]
-            result[:p, :p] += scaled.T @ scaled
-        if obj.fit_intercept:
-            result[p, :p] += block.sum(axis=0) if uniform else weight @ block
-            result[p, p] += len(block) if uniform else weight.sum()
-    result[:p, p:] = result[p:, :p].T
-    result *= second[0] if uniform else 1.0
-    unseen = np.flatnonzero(result.diagonal()[:p] == 0)
-    if part is not obj and len(unseen):  # columns with few numbers, none of them in these rows
-        z = obj.predict(x)
-        second = obj.curvatures(z, *obj.derivatives(z)[1:])
-        curved = np.flatnonzero(second)
-        result[unseen, unseen] = [second[curved] @ obj.X[curved, j].astype(np.float64) ** 2 for j in unseen]
+    result = part.hessian(x)
+    unseen = np.flatnonzero(result.diagonal() == 0)
+    if part is not obj and len(unseen):  # of columns with few numbers, none of them in these rows
+        result[unseen, unseen] = obj.hessian_diagonal(x, unseen)
     return result
 
 
@@ -281,8 +250,7 @@ def certificate(
     """The duality gap, or a bound on it that needs no pass over X; infinite where it is not yet worth a pass."""
     if not obj.has_duality_gap:
         return math.nan
-    p = obj.n_features
-    w, force = x[:p], -gradient[:p]
+    w, force = obj.coefficients(x).ravel(), -obj.coefficients(gradient).ravel()
     scale, gap = obj.costs.gap(w, force)
     if not obj.fit_intercept and len(obj.costs.free) == 0:
         # The conjugate is convex: on the way to 0 it is at most what lies between its ends.

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss._descent import ResidualModel
 from fastloss.solvers._model import Memory, minimise_model
 from fastloss.solvers.result import (
     ROUNDED,
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from fastloss._columns import Columns
     from fastloss._costs import Costs
+    from fastloss._selection import Selection
     from fastloss.objective import LinearObjective
     from fastloss.solvers._model import Model
 
@@ -55,7 +54,8 @@ class ProxNewton:
     def __init__(self, obj: LinearObjective, w0: ArrayLike | None) -> None:
         x = newton_start(obj, w0)
         self.obj = obj
-        self.w, self.b = x[: obj.n_features].copy(), float(x[-1]) if obj.fit_intercept else 0.0
+        self.w = obj.coefficients(x).ravel()  # class after class
+        self.b = x.reshape(obj.n_outputs, -1)[:, -1].copy() if obj.fit_intercept else np.zeros(obj.n_outputs)
         self.selected = np.flatnonzero(self.w)  # the working set
         self.memory = Memory()
         self.direct = False  # whether no other losses are on the way
@@ -64,7 +64,9 @@ class ProxNewton:
     @property
     def x(self) -> NDArray[np.float64]:
         """The point as the objective takes it."""
-        return np.append(self.w, self.b) if self.obj.fit_intercept else self.w
+        if not self.obj.fit_intercept:
+            return self.obj.balanced(self.w)
+        return self.obj.balanced(np.column_stack([self.w.reshape(len(self.b), -1), self.b]).ravel())
 
     @property
     def height(self) -> float:
@@ -72,7 +74,7 @@ class ProxNewton:
         return self.loss - self.obj.least_loss
 
     @property
-    def curvatures(self) -> NDArray[np.float64]:
+    def curvatures(self) -> Any:
         """The second derivatives as Newton's method takes them."""
         return self.obj.curvatures(self.z, self.first, self.second)
 
@@ -95,20 +97,20 @@ class ProxNewton:
         return self._forces
 
     def fit_intercept(self) -> None:
-        """Newton's steps for the intercept alone, until its slope is small next to what it sums."""
+        """Newton's steps for the intercepts alone, until their slopes are small next to what they sum."""
         for _ in range(20):
-            slope, curvature = float(self.first.sum()), float(self.curvatures.sum())
-            if abs(slope) <= 1e-12 * float(np.abs(self.first).sum()) or not curvature > 0:
+            step = self.obj.intercept_step(self.first, self.curvatures)
+            if step is None:
                 return
-            before, step = (self.z, self.loss, self.first, self.second), -slope / curvature
+            before = self.z, self.loss, self.first, self.second
             self.go(self.z + step)
-            while not self.loss <= before[1] and abs(step) > 1e-12:
-                step /= 2
+            while not self.loss <= before[1] and np.abs(step).max() > 1e-12:
+                step = step / 2
                 self.go(before[0] + step)
             if not self.loss <= before[1]:
                 self.z, self.loss, self.first, self.second = before
                 return
-            self.b += step
+            self.b = self.b + step
 
     def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int) -> int:
         """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations."""
@@ -182,55 +184,40 @@ class ProxNewton:
     def solve_selected(self, slope: NDArray[np.float64], wanted: float, rough: bool) -> None:
         """Newton's steps over the working set, until its own gap is about `wanted`."""
         obj, costs = self.obj, self.obj.costs.take(self.selected)
-        columns = obj.columns(self.selected)
+        selection = obj.select(self.selected)
         c = self.w[self.selected]
         before = math.inf
         for step in range(NEWTON_STEPS):
-            second = self.curvatures
-            uniform = bool((second == second[0]).all())
-            weight = float(second[0]) if uniform else 1.0
-            scaled = columns if uniform else columns.scaled(np.sqrt(second))
-            gap = costs.bound(c, -slope, weight * scaled.squares, self.height)
+            gap = costs.bound(c, -slope, selection.curve(self.curvatures), self.height)
             if step and (rough or gap <= wanted or gap > 0.9 * before):
                 break
             before = gap
-            intercept = None
-            if obj.fit_intercept:
-                q = columns.transposed_product(second, obj.n_threads)
-                intercept = (float(self.first.sum()), q, float(second.sum()))
-            model: Model = ResidualModel(scaled, weight, slope, c, costs, intercept)
+            model: Model = selection.model(self.first, slope, c, costs)
             target = 0.9 * wanted if obj.loss.quadratic else max(0.1 * gap, 0.5 * wanted)
             start = model.objective()
             memory = self.memory if obj.loss.quadratic else None
             model = minimise_model(model, self.height, target, obj.n_threads, rough, self.selected, memory)
-            c = self.take_step(columns, c, model.c - c, intercept, costs, start - model.objective())
+            c = self.take_step(selection, c, model.c - c, costs, start - model.objective())
             self.w[self.selected] = c
-            slope = columns.transposed_product(self.first, obj.n_threads)
+            slope = selection.slope(self.first)
 
     def take_step(
         self,
-        columns: Columns,
+        selection: Selection,
         c: NDArray[np.float64],
         step: NDArray[np.float64],
-        intercept: tuple[Any, ...] | None,
         costs: Costs,
         predicted: float,
     ) -> NDArray[np.float64]:
         """Go along the step as far as the objective falls by a part of what was predicted."""
-        change = np.zeros(columns.n)
-        columns.combine(step, change)
-        shift = 0.0
-        if intercept is not None:
-            t, q, total = intercept
-            shift = -(t + float(q @ step)) / total
-            change += shift
+        change, shift = selection.change(step)
         z, here, share = self.z, self.loss + costs.value(c), 1.0
         while share > SMALLEST_SHARE:
             new = c + step if share == 1 else c + share * step
             self.go(z + share * change)
             there = self.loss + costs.value(new)
             if there <= here - SUFFICIENT * share * predicted + ROUNDING * abs(here):
-                self.b += share * shift
+                self.b = self.b + share * shift
                 return new
             share /= 2
         self.go(z)
@@ -263,7 +250,7 @@ def prox_newton(
     Raises
     ------
     TypeError
-        If the loss is not smooth or has several outputs a sample.
+        If the loss is not smooth.
 
     References
     ----------

@@ -72,11 +72,11 @@ def check_objective(obj: object) -> None:
 
 def check_newton(obj: LinearObjective, solver: str) -> None:
     """Raise TypeError where Newton's method cannot handle the loss."""
-    if obj.has_many_outputs or not obj.loss.smooth:
+    if not obj.loss.smooth:
         raise TypeError(
-            f"{solver} needs a loss with one output a sample and a continuous gradient: SquaredError, Huber, "
-            f"BinaryCrossEntropy(from_logits=True) or Poisson; got {obj.loss!r}. "
-            f"{'fista can minimise it.' if obj.loss.smooth else 'Huber comes near it.'}"
+            f"{solver} needs a loss with a continuous gradient: SquaredError, Huber, Poisson, "
+            f"BinaryCrossEntropy(from_logits=True) or CategoricalCrossEntropy(from_logits=True); got {obj.loss!r}. "
+            "Huber comes near it."
         )
 
 
@@ -97,7 +97,7 @@ def newton_start(obj: LinearObjective, w0: ArrayLike | None) -> NDArray[np.float
     x = start_point(obj, w0)
     if x.any() and obj.objective(x) < obj.loss_at_zero:
         return x
-    return null_start(obj) if len(obj.costs.free) else np.zeros(obj.size)
+    return null_start(obj) if len(obj.costs.free) or obj.has_many_outputs else np.zeros(obj.size)
 
 
 def null_start(obj: LinearObjective) -> NDArray[np.float64]:
@@ -111,7 +111,8 @@ def residual_at_zero(obj: LinearObjective) -> float:
     if obj.has_duality_gap:
         return 1.0
     gradient = obj.loss_and_gradient(np.zeros(obj.size))[1]
-    return obj.costs.residual(np.zeros(obj.n_features), -gradient[: obj.n_features]) or 1.0
+    force = -obj.coefficients(gradient).ravel()
+    return obj.costs.residual(np.zeros_like(force), force) or 1.0
 
 
 def start_point(obj: LinearObjective, w0: ArrayLike | None) -> NDArray[np.float64]:
