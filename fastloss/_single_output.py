@@ -132,11 +132,13 @@ class SingleOutput:
 
     def rows(self, X: NDArray[Any], selected: slice) -> SingleOutput | None:
         """The same for some of the rows, that are X; None if none of them counts."""
-        weight = None if self.sample_weight is None else self.sample_weight[selected]
+        y, weight, offset = (
+            None if x is None else np.ascontiguousarray(x[selected]) for x in (self.y, self.sample_weight, self.offset)
+        )
         if weight is not None and not weight.any():
             return None
-        offset = None if self.offset is None else self.offset[selected]
-        return SingleOutput(make_design(X), self.loss, self.y[selected], weight, offset, self.n_threads)
+        assert y is not None
+        return SingleOutput(make_design(X), self.loss, y, weight, offset, self.n_threads)
 
     def hessian(self, X: NDArray[Any], second: NDArray[np.float64], intercept: bool) -> NDArray[np.float64]:
         """The second derivatives by coefficients, and by the intercept; X is dense."""

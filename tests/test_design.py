@@ -387,3 +387,26 @@ def test_other_layouts_are_refused(make):
     problem.X = make(problem.X)
     with pytest.raises((TypeError, ValueError), match=r"^X must"):
         problem.objective()
+
+
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
+@pytest.mark.parametrize("case", [*LOSSES, None], ids=str)
+def test_rows_are_an_objective_of_their_own(layout, case, dtype):
+    """Every third sample, as if there were no others; the last case is that of classes."""
+    rng = np.random.default_rng(0)
+    if case is None:
+        X, y, offset = rng.normal(size=(90, 7)).astype(dtype), np.arange(90) % 4, rng.normal(size=(90, 4))
+        loss, weight = fl.CategoricalCrossEntropy(from_logits=True), rng.integers(0, 3, 90).astype(dtype)
+    else:
+        problem = draw(case, ALL, dtype=dtype)
+        X, y, offset, loss, weight = problem.X, problem.y, problem.offset, case.make(), problem.weight
+    X = layout(X)
+    whole = fl.LinearObjective(X, y, loss, fl.L1(0.1), sample_weight=weight, offset=offset)
+    part = whole.rows(slice(None, None, 3))
+    alone = fl.LinearObjective(
+        np.ascontiguousarray(X[::3]), y[::3], loss, fl.L1(0.1), sample_weight=weight[::3], offset=offset[::3]
+    )
+    w = rng.normal(size=whole.size) / 4
+    np.testing.assert_array_equal(part.value_and_grad(w)[1], alone.value_and_grad(w)[1])
+    np.testing.assert_array_equal(part.hessian(w), alone.hessian(w))
+    assert part.loss_at_zero == alone.loss_at_zero

@@ -114,9 +114,12 @@ class GramNewton:
         self.known = self.every == 1 and obj.loss.quadratic  # the Hessian says all
         self.fresh = self.every == 1 and obj.n_features <= CHEAP and not obj.loss.quadratic
         if self.every > 1 and not obj.coefficients(self.x).any() and not path:
-            part = obj.rows(slice(None, None, 2 * self.every))
-            if part is not None:
-                self.x = solve_roughly(part, obj.point_costs, self.x)
+            part = obj.rows(slice(None, None, self.every if obj.loss.quadratic else 2 * self.every))
+            if part is not None and obj.loss.quadratic:  # one step solves it, and its Hessian stays what it is
+                self.hessian = sampled_hessian(obj, self.x, self.every)
+                self.x = self.x + first_step(part, self.hessian, self.x)
+            elif part is not None:
+                self.x = solve_roughly(part, self.x)
         self.loss, self.gradient = obj.loss_and_gradient(self.x)
         # Of a gradient: less is rounding.
         self.least_change = float(np.finfo(obj.X.dtype).eps * np.linalg.norm(self.gradient))
@@ -179,8 +182,16 @@ def stride(obj: LinearObjective) -> int:
     return max(1, obj.n_samples // rows)
 
 
-def solve_roughly(part: LinearObjective, costs: Costs, x: NDArray[np.float64]) -> NDArray[np.float64]:
+def first_step(part: LinearObjective, hessian: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """To the minimum for a part of the rows, of a quadratic loss."""
+    loss, gradient = part.loss_and_gradient(x)
+    height = loss - part.least_loss
+    return newton_direction(hessian, x, gradient, part.point_costs, height, 1e-4 * height)[0]
+
+
+def solve_roughly(part: LinearObjective, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """A few Newton steps on a part of the rows."""
+    costs = part.point_costs
     loss, gradient = part.loss_and_gradient(x)
     threshold = 1e-4 * abs(loss)
     for _ in range(8):
