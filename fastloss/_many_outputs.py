@@ -354,6 +354,15 @@ class ManyOutputs:
                 result[c, :, c] += own[:m].T @ own[:m]
         return flat
 
+    def mean_hessian_block(self, X: NDArray[Any], curvatures: Any, intercept: bool) -> NDArray[np.float64]:
+        """The block of the Hessian that is of one class, in the mean over classes."""
+        p, a = curvatures
+        used = np.flatnonzero(a)
+        rows = np.column_stack([X[used], np.ones(len(used))]) if intercept else X[used].astype(np.float64)
+        rows *= np.sqrt((a * (p * (1 - p)).mean(axis=0))[used])[:, np.newaxis]
+        block: NDArray[np.float64] = rows.T @ rows
+        return block
+
     def hessian_diagonal(self, X: NDArray[Any], curvatures: Any, feature: int, output: int) -> float:
         """One number of the Hessian's diagonal, from all rows that count."""
         p, a = curvatures[0][output], curvatures[1]

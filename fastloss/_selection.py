@@ -24,18 +24,23 @@ class Features:
     ----------
     columns : Columns
         Of these features.
+    used : ndarray of bool, shape (n,), or None
+        Which samples count; None if all do.
     intercept : bool
         Whether an unpenalised intercept moves with them.
     n_threads : int or None
     """
 
-    def __init__(self, columns: Columns, intercept: bool, n_threads: int | None) -> None:
-        self.columns, self.intercept, self.n_threads = columns, intercept, n_threads
+    def __init__(
+        self, columns: Columns, used: NDArray[np.bool_] | None, intercept: bool, n_threads: int | None
+    ) -> None:
+        self.columns, self.used, self.intercept, self.n_threads = columns, used, intercept, n_threads
 
     def curve(self, second: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take the samples' second derivatives, shape (n,); returns those by each coefficient."""
-        uniform = bool((second == second[0]).all())
-        self.second, self.weight = second, float(second[0]) if uniform else 1.0
+        counted = second if self.used is None else second[self.used]
+        uniform = bool((counted == counted[0]).all())  # columns are 0 in rows that do not count
+        self.second, self.weight = second, float(counted[0]) if uniform else 1.0
         self.scaled = self.columns if uniform else self.columns.scaled(np.sqrt(second))
         squares: NDArray[np.float64] = self.weight * self.scaled.squares
         return squares

@@ -124,7 +124,7 @@ class SingleOutput:
 
     def select(self, selected: NDArray[np.int64], intercept: bool) -> Features:
         """Some coefficients, by their increasing indices."""
-        return Features(self.columns(selected), intercept, self.n_threads)
+        return Features(self.columns(selected), self._used, intercept, self.n_threads)
 
     def columns(self, selected: NDArray[np.int64]) -> Columns:
         """Some columns of X: in place, if they are contiguous and all rows count; else a copy."""
@@ -163,6 +163,10 @@ class SingleOutput:
         result *= second[0] if uniform else 1.0
         return result
 
+    def mean_hessian_block(self, X: NDArray[Any], second: NDArray[np.float64], intercept: bool) -> NDArray[np.float64]:
+        """The Hessian: there is one output."""
+        return self.hessian(X, second, intercept)
+
     def hessian_diagonal(self, X: NDArray[Any], second: NDArray[np.float64], feature: int, output: int) -> float:
         """One number of the Hessian's diagonal, from all rows that count."""
         curved = np.flatnonzero(second)
@@ -178,6 +182,11 @@ class SingleOutput:
     def least_loss(self) -> float:
         """A lower bound on the mean loss, minus the conjugate at 0; 0 where that is not known."""
         return -self.conjugate(np.zeros(len(self.y)), 1.0) / self.total if self.loss.has_conjugate else 0.0
+
+    @cached_property
+    def _used(self) -> NDArray[np.bool_] | None:
+        """Which samples count; None if all do."""
+        return None if self.sample_weight is None or self.sample_weight.all() else self.sample_weight > 0
 
     @cached_property
     def _labels(self) -> NDArray[np.float64]:

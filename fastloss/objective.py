@@ -408,6 +408,12 @@ class LinearObjective:
         z = self.predict(x)
         return self._outputs.hessian(self.X, self.curvatures(z, *self.derivatives(z)[1:]), self.fit_intercept)
 
+    def mean_hessian_block(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The part of the Hessian that is of one output, in the mean over outputs; of a dense X."""
+        z = self.predict(x)
+        curvatures = self.curvatures(z, *self.derivatives(z)[1:])
+        return self._outputs.mean_hessian_block(self.X, curvatures, self.fit_intercept)
+
     def hessian_diagonal(self, x: NDArray[np.float64], places: NDArray[np.intp]) -> NDArray[np.float64]:
         """Some numbers of the Hessian's diagonal that belong to coefficients."""
         z = self.predict(x)

@@ -41,6 +41,8 @@ class Path:
         Iterations of the solver; coefficients that are not 0.
     success : bool
         Whether all models reached the tolerance.
+    missed : int
+        How many did not.
     """
 
     def __init__(self, l1_ratio: float, shape: tuple[int, ...], records: list[dict[str, Any]]) -> None:
@@ -53,7 +55,8 @@ class Path:
         self.times = np.array([r["time"] for r in records])
         self.n_iters = np.array([r["iterations"] for r in records])
         self.supports = np.array([len(used) for used, _ in self._coefficients])
-        self.success = all(r["success"] for r in records)
+        self.missed = sum(not r["success"] for r in records)
+        self.success = self.missed == 0
 
     def coef(self, index: int) -> NDArray[np.float64]:
         """The coefficients of one model, shape (p,) or (K, p); only those that are not 0 are kept in memory."""
@@ -75,6 +78,24 @@ class Path:
     def coefs(self) -> NDArray[np.float64]:
         """The coefficients of all models, shape (n_alphas, p) or (n_alphas, K, p): made anew each time."""
         return np.array([self.coef(i) for i in range(len(self.alphas))])
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """The predictions of all models, shape (n, n_alphas) or (n, n_alphas, K): X w + b, without an offset.
+
+        Parameters
+        ----------
+        X : ndarray or SciPy sparse matrix or array of shape (n, p)
+            Any samples.
+        """
+        p = self._shape[-1]
+        ever = np.unique(np.concatenate([used % p for used, _ in self._coefficients]))
+        W = np.zeros((math.prod(self._shape[:-1]), len(ever), len(self.alphas)))
+        for i, (used, values) in enumerate(self._coefficients):
+            W[used // p, np.searchsorted(ever, used % p), i] = values
+        part = X[:, ever] if len(ever) < p else X
+        result: NDArray[np.float64] = np.stack([np.asarray(part @ w) for w in W], axis=-1)
+        result = (result[..., 0] if len(self._shape) == 1 else result) + self.intercepts
+        return result
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the coefficients against alpha; needs matplotlib. Returns the axes."""
@@ -119,7 +140,7 @@ def regularization_path(
     X, y, loss, sample_weight, fit_intercept, offset, standardize, n_threads
         As for `LinearObjective`.
     l1_ratio : float
-        The L1 penalty's part, in (0, 1].
+        The L1 penalty's part, in (0, 1]; or 0, where `alphas` are given.
     n_alphas : int
         How many strengths, >= 1: from the smallest at which all coefficients are 0, in even steps of the logarithm.
     eps : float
@@ -166,7 +187,7 @@ def regularization_path(
     >>> path.coefs.shape, int(path.supports[0]), bool(path.success)
     ((10, 5), 0, True)
     """
-    l1_ratio = check_number("l1_ratio", l1_ratio, 0, 1, "(]")
+    l1_ratio = check_number("l1_ratio", l1_ratio, 0, 1, "(]" if alphas is None else "[]")
     penalty = ElasticNet(1.0, 0.0, weights, positive)
     objective = LinearObjective(
         X,
@@ -184,6 +205,27 @@ def regularization_path(
             f"loss: a linear model wants a loss of any real number, but {loss!r} takes {loss.prediction_domain}"
         )
     strengths = _strengths(objective, l1_ratio, n_alphas, eps, alphas)
+    path = follow_path(objective, l1_ratio, strengths, tol, max_iter, solver, verbose)
+    if not path.success:
+        warnings.warn(
+            f"{path.missed} of {len(strengths)} models did not reach the tolerance; raise max_iter or tol",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return path
+
+
+def follow_path(
+    objective: LinearObjective,
+    l1_ratio: float,
+    strengths: NDArray[np.float64],
+    tol: float,
+    max_iter: int | None,
+    solver: str = "auto",
+    verbose: bool = False,
+) -> Path:
+    """The path of an objective at decreasing strengths of its penalty, without a warning where it was not reached."""
+    penalty = objective.penalty
 
     def at(alpha: float) -> LinearObjective:
         return objective.with_penalty(penalty.with_strengths(alpha * l1_ratio, alpha * (1 - l1_ratio) / 2))
@@ -219,15 +261,7 @@ def regularization_path(
                 flush=True,
             )
     shape = (objective.n_outputs,) * objective.has_many_outputs + (objective.n_features,)
-    path = Path(l1_ratio, shape, records)
-    if not path.success:
-        missed = sum(not record["success"] for record in records)
-        warnings.warn(
-            f"{missed} of {len(records)} models did not reach the tolerance; raise max_iter or tol",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
-    return path
+    return Path(l1_ratio, shape, records)
 
 
 def _strengths(

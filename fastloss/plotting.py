@@ -31,12 +31,7 @@ def plot_path(path: Path, ax: Any = None) -> Any:
     ImportError
         If matplotlib is missing; ``pip install matplotlib`` brings it.
     """
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError:
-        raise ImportError("plotting needs matplotlib: pip install matplotlib") from None
-    if ax is None:
-        ax = plt.subplots(figsize=(7, 4.5), layout="constrained")[1]
+    ax = new_axes() if ax is None else ax
     # Only features that are ever used: a sparse X may have a million others.
     models = [path.used_coefficients(i) for i in range(len(path.alphas))]
     ever = np.unique(np.concatenate([used for used, _ in models]))
@@ -51,3 +46,18 @@ def plot_path(path: Path, ax: Any = None) -> Any:
     ax.axhline(0, color="0.7", linewidth=0.8, zorder=0)
     ax.set_title(f"{len(ever)} of {path.n_coefficients} coefficients are used along the path")
     return ax
+
+
+def new_axes(columns: int = 1) -> Any:
+    """Axes of a new figure, or so many side by side.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing; ``pip install matplotlib`` brings it.
+    """
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        raise ImportError("plotting needs matplotlib: pip install matplotlib") from None
+    return plt.subplots(1, columns, figsize=(7, 4.5) if columns == 1 else (4.5 * columns, 4), layout="constrained")[1]

@@ -40,3 +40,30 @@ def test_path(tmp_path, capsys):
     assert float(chosen[4]) < 0.1
     assert float(chosen[5].rstrip("%")) > 95
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_outliers(tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    picture = tmp_path / "outliers.png"
+    errors = load("outliers").main(["--output", str(picture)])
+    assert errors["Huber"] < 0.3 < 1 < errors["squared error"]
+    assert errors["absolute error"] < 0.3
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_breast_cancer(tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    picture = tmp_path / "breast_cancer.png"
+    found = load("breast_cancer").main(["--output", str(picture)])
+    assert all(accuracy > 0.93 and loss < 0.15 for accuracy, loss, _ in found.values())
+    assert found["L1"][2] < found["L2"][2] == 30
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_sparse_grid_search():
+    pytest.importorskip("sklearn")
+    accuracy, used = load("sparse_grid_search").main(["--documents", "1500", "--terms", "1000"])
+    assert accuracy > 0.9
+    assert 10 < len(used) < 300

@@ -104,3 +104,50 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match="plotting needs matplotlib: pip install matplotlib"):
         path.plot()
+
+
+def test_displays_of_estimators(pyplot):
+    linear_model = pytest.importorskip("fastloss.linear_model")
+    from fastloss.displays import ConvergenceDisplay, CrossValidationDisplay, RegularizationPathDisplay
+
+    X, y = data("logistic")
+    model = linear_model.LogisticRegression(C=1.0, l1_ratio=1.0)
+    path = RegularizationPathDisplay.from_estimator(model, X, y, n_alphas=10)
+    assert path.alpha == pytest.approx(1 / len(y))
+    assert path.figure_ is path.ax_.figure
+    assert len(path.path.alphas) == 10
+    runs = ConvergenceDisplay.from_estimator(model, X, y, solvers=("prox_newton", "fista"), tol=1e-4)
+    assert [line.get_label() for line in runs.ax_.lines] == ["prox_newton", "fista"]
+    X, y = data("squared")
+    for chosen in (
+        linear_model.LassoCV(alphas=10).fit(X, y),
+        linear_model.ElasticNetCV(alphas=10, l1_ratio=[0.5, 1.0]).fit(X, y),
+        linear_model.LogisticRegressionCV(
+            Cs=5, l1_ratios=(0.0, 1.0), scoring="neg_log_loss", use_legacy_attributes=False
+        ).fit(X, y > 0),
+    ):
+        display = CrossValidationDisplay.from_estimator(chosen)
+        assert display.chosen in display.strengths
+        mean = display.scores.mean(axis=1)
+        best = mean.argmin() if "squared" in display.score_name else mean.argmax()
+        assert display.strengths[best] == display.chosen
+    ridge = linear_model.LogisticRegression()
+    with pytest.raises(ValueError, match="l1_ratio > 0"):
+        RegularizationPathDisplay.from_estimator(ridge, X, y > 0)
+    with pytest.raises(TypeError, match="estimator must be"):
+        ConvergenceDisplay.from_estimator(linear_model.LassoCV(), X, y)
+    with pytest.raises(ValueError, match="fitted"):
+        CrossValidationDisplay.from_estimator(linear_model.Lasso())
+
+
+def test_display_of_losses(pyplot):
+    from fastloss.displays import LossDisplay
+
+    display = LossDisplay.from_loss([fl.SquaredError(), fl.Huber()])
+    values, gradients = display.ax_
+    x, parabola = values.lines[0].get_data()
+    np.testing.assert_allclose(parabola, x**2, atol=1e-12)
+    np.testing.assert_allclose(gradients.lines[0].get_ydata(), 2 * x, atol=1e-12)
+    entropy = LossDisplay.from_loss(fl.BinaryCrossEntropy(), 1.0)
+    x, value = entropy.ax_[0].lines[0].get_data()
+    np.testing.assert_allclose(value, -np.log(x), rtol=1e-9)

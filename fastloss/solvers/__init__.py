@@ -12,6 +12,7 @@ import numpy as np
 from fastloss.solvers.fista import fista
 from fastloss.solvers.gram_newton import MAX_ITER as STEPS
 from fastloss.solvers.gram_newton import GramNewton, fits, gram_newton
+from fastloss.solvers.lbfgs import lbfgs
 from fastloss.solvers.prox_newton import MAX_ITER as WORKING_SETS
 from fastloss.solvers.prox_newton import ProxNewton, prox_newton
 from fastloss.solvers.result import (
@@ -25,7 +26,7 @@ from fastloss.solvers.result import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from fastloss.objective import LinearObjective
 
@@ -36,11 +37,13 @@ SOLVERS: dict[str, Callable[..., Result]] = {
     "ista": partial(fista, accelerated=False),
     "prox_newton": prox_newton,
     "gram_newton": gram_newton,
+    "lbfgs": lbfgs,
 }
+FEW = 200  # coefficients of several outputs, for which Newton's method pays without an L1 penalty
 # Those whose state lives on along a path, with their limits of iterations.
 STATES: dict[str, tuple[Callable[..., ProxNewton | GramNewton], int]] = {
     "prox_newton": (ProxNewton, WORKING_SETS),
-    "gram_newton": (partial(GramNewton, path=True), STEPS),
+    "gram_newton": (GramNewton, STEPS),
 }
 
 
@@ -62,10 +65,10 @@ def minimize(
         What to minimise.
     w0 : array_like of shape (obj.size,), optional
         Where to start; zeros by default.
-    solver : {"auto", "prox_newton", "gram_newton", "fista", "ista"}
+    solver : {"auto", "prox_newton", "gram_newton", "lbfgs", "fista", "ista"}
         ``"auto"`` chooses: `gram_newton` where X is dense and has 20 times as many rows as columns (and 2,000, unless
-        the loss is quadratic), and there are at most 2,000 coefficients; else `prox_newton`, or `fista` for several
-        outputs without an L1 penalty.
+        the loss is quadratic), and there are at most 2,000 coefficients; else `prox_newton`. For several outputs
+        without an L1 penalty it is `lbfgs`, unless there are few coefficients.
         ``"ista"`` is proximal gradient without momentum.
     tol : float
         Stop when the duality gap is at most ``tol`` times the loss at w = 0. Where no gap is known (no penalty, or a
@@ -100,23 +103,31 @@ def minimize(
 
 
 def start_run(
-    obj: LinearObjective, solver: str, tol: float, max_iter: int | None
+    obj: LinearObjective,
+    solver: str,
+    tol: float,
+    max_iter: int | None,
+    w0: ArrayLike | None = None,
+    *,
+    once: bool = False,
+    verbose: bool = False,
 ) -> Callable[[LinearObjective], Result]:
     """What minimises objectives that differ from the first in their penalty alone, each from the solution before.
 
-    It does not warn where a tolerance was not reached: the result says so.
+    The first starts from w0. It does not warn where a tolerance was not reached: the result says so. With `once` there
+    will be no objective but the first.
     """
     name = _choose(obj, solver)
     if name not in STATES:
-        return _restarts(SOLVERS[name], null_start(obj), tol, max_iter)
+        return _restarts(SOLVERS[name], null_start(obj) if w0 is None else w0, tol, max_iter, verbose)
     check_newton(obj, name)
     state_of, default = STATES[name]
     limit = check_max_iter(max_iter, default)
     with _not_finite_is_found():
-        state = state_of(obj, None)
+        state = state_of(obj, w0, path=not once)
 
     def go_on(other: LinearObjective) -> Result:
-        monitor = Monitor(other, name, tol)
+        monitor = Monitor(other, name, tol, None, verbose)
         with _not_finite_is_found():
             iteration = state.run(other, monitor, limit)
             return monitor.finish(state.x, iteration, warn=False)
@@ -125,13 +136,13 @@ def start_run(
 
 
 def _restarts(
-    solve: Callable[..., Result], x: NDArray[np.float64], tol: float, max_iter: int | None
+    solve: Callable[..., Result], x: ArrayLike, tol: float, max_iter: int | None, verbose: bool
 ) -> Callable[[LinearObjective], Result]:
     def go_on(other: LinearObjective) -> Result:
         nonlocal x
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            result = solve(other, x, tol=tol, max_iter=max_iter)
+            result = solve(other, x, tol=tol, max_iter=max_iter, verbose=verbose)
         x = result.x
         return result
 
@@ -146,10 +157,9 @@ def _choose(obj: LinearObjective, solver: str) -> str:
         return solver
     if not obj.loss.smooth:
         return "fista"
-    if fits(obj):
-        return "gram_newton"
-    # Without an L1 penalty all coefficients of all classes are used: too many for a working set.
-    return "fista" if obj.has_many_outputs and not obj.penalty.l1 else "prox_newton"
+    if obj.has_many_outputs and not obj.penalty.l1 and not obj.penalty.positive and len(obj.costs) > FEW:
+        return "lbfgs"  # all coefficients of all classes are used: too many for a working set
+    return "gram_newton" if fits(obj) else "prox_newton"
 
 
 def _not_finite_is_found() -> np.errstate:

@@ -108,7 +108,7 @@ class GramNewton:
         check_newton(obj, "gram_newton")
         if not obj.is_dense or len(obj.costs) > LARGEST:
             raise TypeError(f"gram_newton needs a dense X and at most {LARGEST} coefficients; prox_newton takes any")
-        self.x = null_start(obj) if path else newton_start(obj, w0)
+        self.x = null_start(obj) if path and w0 is None else newton_start(obj, w0)
         self.hessian: NDArray[np.float64] | None = None
         self.every = 1 if path else stride(obj)
         self.known = self.every == 1 and obj.loss.quadratic  # the Hessian says all

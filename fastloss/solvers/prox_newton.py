@@ -49,9 +49,11 @@ class ProxNewton:
     ----------
     obj : LinearObjective
     w0 : array_like of shape (obj.size,) or None
+    path : bool
+        Whether other penalties will follow; it makes no difference here.
     """
 
-    def __init__(self, obj: LinearObjective, w0: ArrayLike | None) -> None:
+    def __init__(self, obj: LinearObjective, w0: ArrayLike | None, path: bool = False) -> None:
         x = newton_start(obj, w0)
         self.obj = obj
         self.w = obj.coefficients(x).ravel()  # class after class

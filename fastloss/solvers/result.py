@@ -146,8 +146,8 @@ class Monitor:
         self.threshold = tol * obj.loss_at_zero if obj.has_duality_gap else tol
         self.records: list[tuple[int, float, float, float, int]] = []
         self.message = ""
-        self.lowest = self.least_gap = math.inf
-        self.stalled = 0  # looks since either last fell
+        self.lowest = self.least_gap = self.steepest = math.inf
+        self.stalled = 0  # looks since any of them last fell
         if verbose:
             print(f"{solver}: {obj.n_samples} samples, {obj.n_features} features; gap wanted {self.threshold:.3g}")
             print(f"{'iteration':>9} {'seconds':>9} {'objective':>16} {'gap':>10} {'support':>8}")
@@ -178,8 +178,11 @@ class Monitor:
             self.message = "the duality gap reached the tolerance" if known else "the gradient reached the tolerance"
         elif not np.isfinite(fun) or np.isnan(stationarity) or (known and np.isnan(gap)):
             self.message = "the objective is not finite"
-        self.stalled = 0 if fun < self.lowest or gap < self.least_gap else self.stalled + 1
+        # A gap is of first order in what is missing, an objective of second: it may stand still while others fall.
+        falls = fun < self.lowest or gap < self.least_gap or stationarity < 0.9 * self.steepest
+        self.stalled = 0 if falls else self.stalled + 1
         self.lowest, self.least_gap = min(self.lowest, fun), min(self.least_gap, gap)
+        self.steepest = min(self.steepest, stationarity)
         if self.callback is not None:
             try:
                 self.callback(self.result(x, iteration, reached))
