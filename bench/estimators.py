@@ -7,6 +7,7 @@ and theirs in turns, medians of the ratios; ``--quick`` takes small data and ask
 from __future__ import annotations
 
 import argparse
+import datetime
 import time
 import warnings
 from collections.abc import Callable
@@ -104,10 +105,10 @@ def cases() -> list[Case]:
     sparse_model = {"l1_ratio": 1.0, "C": 0.01}
     cv = {"Cs": 10, "cv": 5, "l1_ratios": (1.0,), "scoring": "neg_log_loss", "use_legacy_attributes": False}
     found = [
-        Case("LassoCV, 1,000 x 5,000 / scikit-learn", 3, wide, ours.LassoCV, theirs.LassoCV, lasso_objective, 1),
-        Case("LassoCV, 300,000 x 100 / scikit-learn", 10, tall, ours.LassoCV, theirs.LassoCV, lasso_objective),
+        Case("LassoCV, 1,000 × 5,000 / scikit-learn", 3, wide, ours.LassoCV, theirs.LassoCV, lasso_objective, 1),
+        Case("LassoCV, 300,000 × 100 / scikit-learn", 10, tall, ours.LassoCV, theirs.LassoCV, lasso_objective),
         Case(
-            "LogisticRegression L1, 200,000 x 100 / liblinear",
+            "LogisticRegression L1, 200,000 × 100 / liblinear",
             5,
             classes(200_000, 100),
             lambda: ours.LogisticRegression(**sparse_model),
@@ -115,7 +116,7 @@ def cases() -> list[Case]:
             logistic_objective,
         ),
         Case(
-            "LogisticRegression L1, 200,000 x 100 / saga",
+            "LogisticRegression L1, 200,000 × 100 / saga",
             10,
             classes(200_000, 100),
             lambda: ours.LogisticRegression(**sparse_model),
@@ -124,7 +125,7 @@ def cases() -> list[Case]:
         ),
         *(
             Case(
-                f"LogisticRegression L2, 200,000 x 100 / {solver}",
+                f"LogisticRegression L2, 200,000 × 100 / {solver}",
                 1.5,
                 classes(200_000, 100),
                 ours.LogisticRegression,
@@ -134,7 +135,7 @@ def cases() -> list[Case]:
             for solver in ("lbfgs", "newton-cholesky")
         ),
         Case(
-            "LogisticRegression L2, 50,000 x 200, 10 classes / lbfgs",
+            "LogisticRegression L2, 50,000 × 200, 10 classes / lbfgs",
             1.5,
             classes(50_000, 200, 10),
             ours.LogisticRegression,
@@ -142,7 +143,7 @@ def cases() -> list[Case]:
             logistic_objective,
         ),
         Case(
-            "LogisticRegressionCV L1, 20,000 x 500 / liblinear",
+            "LogisticRegressionCV L1, 20,000 × 500 / liblinear",
             5,
             classes(20_000, 500),
             lambda: ours.LogisticRegressionCV(**cv),
@@ -173,7 +174,7 @@ def cases() -> list[Case]:
         import celer  # noqa: F401
     except ImportError:
         return found
-    found.insert(1, Case("LassoCV, 1,000 x 5,000 / celer", 1.5, wide, ours.LassoCV, CelerLassoCV, lasso_objective, 1))
+    found.insert(1, Case("LassoCV, 1,000 × 5,000 / celer", 1.5, wide, ours.LassoCV, CelerLassoCV, lasso_objective, 1))
     return found
 
 
@@ -216,8 +217,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small data: does everything run?")
     parser.add_argument("--only", default="", help="comparisons with this in their names")
     options = parser.parse_args()
-    print(f"{describe()}; `python -m bench.estimators`.")
-    print("Default tolerances, seconds of a fit, medians; objective: how much lower ours is, relative to theirs.\n")
+    about = describe()
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    today = datetime.date.today()
+    print(f"{about['cpu_model']}, {about['cores']} cores; {about['instruction_set']}; {versions}; {today}; ", end="")
+    print("`python -m bench.estimators`.")
+    print(
+        "Seconds of a fit at the default tolerance, medians; objective: how much lower ours is, relative to theirs.\n"
+    )
     print("| estimator | ours | theirs | faster | target | objective |\n|---|---:|---:|---:|---:|---:|")
     for case in cases():
         if options.only not in case.name:
@@ -233,7 +240,7 @@ def main() -> None:
         ratio = float(np.median([b[1] / a[1] for a, b in pairs]))
         high, low = case.objective(theirs, X, y), case.objective(ours, X, y)
         print(
-            f"| {case.name} | {mine:.3g} | {other:.3g} | {ratio:.3g} x | >= {case.target:g} x | "
+            f"| {case.name} | {mine:.3g} | {other:.3g} | {ratio:.3g} × | ≥ {case.target:g} × | "
             f"{(high - low) / abs(high):+.1e} |",
             flush=True,
         )
