@@ -24,7 +24,7 @@ def ulp_errors(got, high, low=0.0, size=None):
 @cache
 def arguments(case, dtype):
     """Labels and predictions that try a loss hard."""
-    n = case.rows(300)
+    n = case.rows(600)
     parts = case.extremes(dtype), case.sample(n, dtype), case.sample(n, dtype, wide=True)
     return [np.concatenate(x) for x in zip(*parts, strict=True)]
 

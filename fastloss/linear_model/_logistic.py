@@ -55,7 +55,7 @@ class LogisticRegression(linear_model.LogisticRegression):
     >>> from fastloss.linear_model import LogisticRegression
     >>> X = np.random.default_rng(0).normal(size=(100, 4))
     >>> LogisticRegression(C=0.1, l1_ratio=1).fit(X, X[:, 0] > 0).coef_.round(3)
-    array([[1.093, 0.   , 0.   , 0.   ]])
+    array([[1.995, 0.   , 0.   , 0.   ]])
     """
 
     @_fit_context(prefer_skip_nested_validation=True)
