@@ -20,6 +20,8 @@ from fastloss.penalties import ElasticNet as Penalty
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+# Samples a feature, and products, up to which the sums over samples take no longer than a solver begins.
+FEWEST_SAMPLES, CHEAP = 3, 1 << 27
 RATIO = [Interval(Real, 0, 1, closed="both")]
 
 
@@ -107,12 +109,16 @@ class ElasticNet(linear_model.ElasticNet):
         return list(np.atleast_2d(self.coef_).astype(np.float64))
 
     def _fit_target(self, X: Any, y: NDArray[Any], weight: Any, w0: Any) -> tuple[Any, ...]:
+        n, p = X.shape
+        if n >= FEWEST_SAMPLES * p and n * p * p <= CHEAP:
+            quadratic = Statistics.of(X, y.astype(np.float64), weight).quadratic(self.fit_intercept)
+            w, b, gap, iterations = minimise(quadratic, self._penalty(), tolerance(self.tol, X), w0)
+            return w, b, gap / 2, max(1, iterations)
         mean = float(np.average(y, weights=weight)) if self.fit_intercept else 0.0
         if w0 is not None and self.fit_intercept:
             w0 = np.append(w0, 0.0)
         objective = self._objective(X, y.astype(np.float64) - mean, weight)  # the tolerance is one of the variance
         result = fit(objective, self.tol, self.max_iter, w0)
-        p = X.shape[1]
         intercept = mean + result.x[-1] if self.fit_intercept else 0.0
         return result.x[:p], intercept, result.duality_gap / 2, max(1, result.nit)
 
