@@ -81,16 +81,17 @@ def fit(
     """Minimise; with scikit-learn's warning where not even `tol` itself was reached."""
     wanted = tolerance(tol, objective.X, smooth=objective.has_many_outputs and not objective.penalty.l1)
     result = start_run(objective, "auto", wanted, max_iter, w0, once=True, verbose=verbose)(objective)
-    if warn and not (result.message == ROUNDED and objective.X.dtype == np.float32):  # nothing would help
-        warn_unless_converged(result, tol * objective.loss_at_zero)
+    rounded = result.message == ROUNDED and objective.X.dtype == np.float32  # nothing would help
+    if warn and not result.success and not rounded:
+        warn_unless_converged(result.duality_gap, tol * objective.loss_at_zero, result.message)
     return result
 
 
-def warn_unless_converged(result: Result, threshold: float) -> None:
-    """Warn where a run ended before its tolerance and above this gap."""
-    if not result.success and not result.duality_gap <= threshold:
+def warn_unless_converged(gap: float, threshold: float, reason: str) -> None:
+    """Warn of a gap above the user's own tolerance."""
+    if not gap <= threshold:
         warnings.warn(
-            f"The solver ended early: {result.message}. Duality gap {result.duality_gap:.3g}, wanted {threshold:.3g}. "
+            f"The solver ended early: {reason}. Duality gap {gap:.3g}, wanted {threshold:.3g}. "
             "Increase max_iter or tol, or scale the features.",
             ConvergenceWarning,
             stacklevel=4,

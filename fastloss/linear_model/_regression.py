@@ -10,7 +10,7 @@ from sklearn import linear_model
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 
-from fastloss.linear_model._fit import check_data, fit, tolerance
+from fastloss.linear_model._fit import check_data, fit, tolerance, warn_unless_converged
 from fastloss.linear_model._huber import fit_huber
 from fastloss.linear_model._statistics import Statistics, minimise
 from fastloss.losses import Poisson, SquaredError
@@ -111,9 +111,7 @@ class ElasticNet(linear_model.ElasticNet):
     def _fit_target(self, X: Any, y: NDArray[Any], weight: Any, w0: Any) -> tuple[Any, ...]:
         n, p = X.shape
         if n >= FEWEST_SAMPLES * p and n * p * p <= CHEAP:
-            quadratic = Statistics.of(X, y.astype(np.float64), weight).quadratic(self.fit_intercept)
-            w, b, gap, iterations = minimise(quadratic, self._penalty(), tolerance(self.tol, X), w0)
-            return w, b, gap / 2, max(1, iterations)
+            return self._solve(Statistics.of(X, y.astype(np.float64), weight), X, w0)
         mean = float(np.average(y, weights=weight)) if self.fit_intercept else 0.0
         if w0 is not None and self.fit_intercept:
             w0 = np.append(w0, 0.0)
@@ -165,9 +163,16 @@ class ElasticNet(linear_model.ElasticNet):
 
     def _fit_statistics(self, total: Statistics, X: Any, start: NDArray[np.float64] | None = None) -> Any:
         """Fit to samples of which the statistics are known; of X the dtype and shape alone are looked at."""
+        return self._set_attributes([self._solve(total, X, start)], X.dtype, True)
+
+    def _solve(self, total: Statistics, X: Any, start: NDArray[np.float64] | None) -> tuple[Any, ...]:
+        """Coefficients, intercept, gap and iterations, from the statistics."""
         quadratic = total.quadratic(self.fit_intercept)
         w, b, gap, iterations = minimise(quadratic, self._penalty(), tolerance(self.tol, X), start)
-        return self._set_attributes([(w, b, gap / 2, max(1, iterations))], X.dtype, True)
+        if self.alpha > 0:  # else no gap is known
+            rounding = 1e-12 * quadratic.c
+            warn_unless_converged(gap, max(self.tol * quadratic.c, rounding), "it no longer came nearer")
+        return w, b, gap / 2, max(1, iterations)
 
 
 class Lasso(ElasticNet, linear_model.Lasso):
