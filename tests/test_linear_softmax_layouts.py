@@ -165,7 +165,7 @@ def test_a_memmap_is_read_in_place(tmp_path, order, dtype):
     assert replace(problem, X=X).objective().X is X
 
 
-@pytest.mark.parametrize("name", ["C", "F, columns backwards", "CSR", "CSC, unsorted, 64 bits"])
+@pytest.mark.parametrize("name", ["C", "F", "F, columns backwards", "CSR", "CSC", "CSC, unsorted, 64 bits"])
 def test_neither_x_nor_the_logits_exist_twice(small_blocks, name, dtype):
     small_blocks(32, 2048)
     n, p, k = 3200, 30, 60

@@ -40,7 +40,8 @@ class LogisticRegression(linear_model.LogisticRegression):
     Parameters
     ----------
     C, l1_ratio, penalty, tol, fit_intercept, class_weight, max_iter, verbose, warm_start
-        As scikit-learn's. The duality gap is at most ``1e-6 * tol`` times the loss at w = 0.
+        As scikit-learn's. The duality gap is at most ``1e-6 * tol`` times the loss at w = 0; with three classes or more
+        and no L1 part, where it is far above what is missing, ``3 * tol``. Rounding limits both.
     solver, dual, intercept_scaling, random_state, n_jobs
         Accepted, and of no effect: each penalty goes with each. Unlike liblinear's, the intercept is not penalised.
 
@@ -163,7 +164,7 @@ class LogisticRegressionCV(linear_model.LogisticRegressionCV):
     r"""`LogisticRegression` with C, and l1_ratio, chosen by cross-validation.
 
     As `sklearn.linear_model.LogisticRegressionCV`, whose choice it makes on the same folds. The models of a fold are
-    one path, each begun with the one before, and X is not copied for the folds.
+    one path, each begun with the one before; of X the samples that are left out are copied, to be scored.
 
     Parameters
     ----------

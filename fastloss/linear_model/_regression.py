@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval
 
 from fastloss.linear_model._fit import check_data, fit, tolerance, warn_unless_converged
 from fastloss.linear_model._huber import fit_huber
-from fastloss.linear_model._statistics import Statistics, minimise
+from fastloss.linear_model._statistics import FEWEST_SAMPLES, Statistics, minimise
 from fastloss.losses import Poisson, SquaredError
 from fastloss.objective import LinearObjective
 from fastloss.penalties import ElasticNet as Penalty
@@ -20,8 +20,7 @@ from fastloss.penalties import ElasticNet as Penalty
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-# Samples a feature, and products, up to which the sums over samples take no longer than a solver begins.
-FEWEST_SAMPLES, CHEAP = 3, 1 << 27
+CHEAP = 1 << 27  # products, up to which the sums over samples take less time than a solver's overhead
 RATIO = [Interval(Real, 0, 1, closed="both")]
 
 

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from fastloss.linear_model._fit import check_data, path_tolerance, share_threads
 from fastloss.linear_model._regression import ElasticNet, Lasso
-from fastloss.linear_model._statistics import Statistics, minimise
+from fastloss.linear_model._statistics import FEWEST_SAMPLES, Statistics, minimise
 from fastloss.losses import SquaredError
 from fastloss.objective import LinearObjective
 from fastloss.path import follow_path
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 MOST_FEATURES = 2000  # for which the sums over samples are kept: 32 MB a fold
-FEWEST_SAMPLES = 3  # a feature, for these to pay
 
 
 class Data(NamedTuple):
@@ -60,7 +59,8 @@ class _SelectionMixin:
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Not copied where it is in C or Fortran order, or CSR or CSC, of float32 or float64: also not for the folds.
+            Not copied where it is in C or Fortran order, or CSR or CSC, of float32 or float64; of the folds no more
+            than the samples that are left out.
         y : array-like of shape (n_samples,)
             Numbers.
         sample_weight : float or array-like of shape (n_samples,), optional

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastloss.penalties import ElasticNet
 
 BLOCK = 1 << 17  # numbers of X at a time
+FEWEST_SAMPLES = 3  # a feature, for these sums to pay
 MAX_STEPS, PATIENCE = 100, 5  # steps, and those that gain little
 MARGIN = 0.2  # of the force that moves a feature may be missing for it to be looked at
 
@@ -47,7 +48,7 @@ class Statistics:
     def of(
         cls, X: Any, y: NDArray[np.float64], weight: NDArray[Any] | None, rows: Any = slice(None), like: Any = None
     ) -> Statistics:
-        """Those of some rows of X, in one pass; about the origin of others, or about these samples' means."""
+        """Those of some rows of X, in one pass; about the origin of others, or about a mean."""
         p = X.shape[1]
         size = max(1, BLOCK // p)
         if like is None:
@@ -68,7 +69,6 @@ class Statistics:
                 sums += np.ones(len(Z)) @ Z
             else:
                 w = weight[block].astype(np.float64)
-                Z[w == 0] = 0  # they may hold anything
                 total += float(w.sum())
                 sums += w @ Z
                 Z *= np.sqrt(w)[:, None]
@@ -81,11 +81,6 @@ class Statistics:
 
     def __sub__(self, other: Statistics) -> Statistics:
         return Statistics(self.origin, self.y_origin, tuple(a - b for a, b in zip(self.sums, other.sums, strict=True)))
-
-    @property
-    def total(self) -> float:
-        """The sum of the weights."""
-        return float(self.sums[0])
 
     def quadratic(self, intercept: bool) -> Quadratic:
         """What a model of these samples minimises."""
