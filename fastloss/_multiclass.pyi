@@ -25,6 +25,7 @@ class MulticlassModel(Model):
         classes: NDArray[np.int64],
         p: NDArray[np.float64],
         a: NDArray[np.float64],
+        squares: NDArray[np.float64],
         gradient: NDArray[np.float64],
         c: NDArray[np.float64],
         penalty: Costs,

@@ -37,6 +37,8 @@ cdef class MulticlassModel(Model):
         The column and the class of each coordinate; classes increase.
     p : ndarray of shape (K, n)
     a : ndarray of shape (n,)
+    squares : ndarray of shape (m,)
+        The second derivatives by each coordinate, the intercepts not yet eliminated.
     gradient, c : ndarray of shape (m,)
         g and c0; not changed.
     penalty : Costs
@@ -56,7 +58,7 @@ cdef class MulticlassModel(Model):
     cdef double *d  # what u_k changes by
     cdef int64_t n, k, n_intercepts
 
-    def __init__(self, Columns columns, places, classes, p, a, gradient, c, Costs penalty, intercepts):
+    def __init__(self, Columns columns, places, classes, p, a, squares, gradient, c, Costs penalty, intercepts):
         self.columns, self.n, self.k, self.p, self.a = columns, columns.n, len(p), p, a
         self.places, self.classes = (np.ascontiguousarray(index, dtype=np.int64) for index in (places, classes))
         self.places_, self.classes_ = <const int64_t *>address(self.places), <const int64_t *>address(self.classes)
@@ -64,7 +66,6 @@ cdef class MulticlassModel(Model):
         self.rows = np.empty((2, self.n))
         self.u = doubles(self.rows)
         self.d = self.u + self.n
-        whole = columns.squares_by(places, classes, a * p * (1 - p))
         if intercepts is None:
             intercepts = np.zeros(1), np.zeros((len(c), 1)), np.zeros((1, 1))
             self.n_intercepts = 0
@@ -72,15 +73,15 @@ cdef class MulticlassModel(Model):
             self.n_intercepts = self.k
         first_sums, sums, inverse = (np.ascontiguousarray(x, dtype=np.float64) for x in intercepts)
         turned = np.ascontiguousarray(sums @ inverse)
-        own = whole - (turned * sums).sum(axis=1)
+        own = squares - (turned * sums).sum(axis=1)
         # As with one output: what the intercepts do as well stays if it is free, and goes to 0 if it costs.
-        least = np.where((penalty.up == 0) | (penalty.down == 0), 0.0, 1e-12 * whole)
+        least = np.where((penalty.up == 0) | (penalty.down == 0), 0.0, 1e-12 * squares)
         self.first_sums, self.sums, self.inverse, self.turned = first_sums, sums, inverse, turned
         self.first_sums_, self.sums_, self.inverse_ = doubles(first_sums), doubles(sums), doubles(inverse)
         self.turned_ = doubles(turned)
         moving = np.zeros((self.k + 1) * self.n + self.n_intercepts)  # z, s and v
         moving[len(moving) - self.n_intercepts:] = first_sums[:self.n_intercepts]
-        self.set_up(gradient, c, penalty, np.where(own > 1e-12 * whole, own, least), moving)
+        self.set_up(gradient, c, penalty, np.where(own > 1e-12 * squares, own, least), moving)
 
     @property
     def n_residuals(self):

@@ -99,7 +99,8 @@ class FeaturesOfClasses:
     def curve(self, curvature: tuple[NDArray[np.float64], NDArray[np.float64]]) -> NDArray[np.float64]:
         """Take the samples' probabilities p, shape (K, n), and weights a: second derivatives a (diag(p) - p p')."""
         self.p, self.a = p, a = curvature
-        return self.columns.squares_by(self.places, self.classes, a * p * (1 - p))
+        self.squares = self.columns.squares_by(self.places, self.classes, a * p * (1 - p))
+        return self.squares
 
     def model(
         self, first: NDArray[np.float64], slope: NDArray[np.float64], c: NDArray[np.float64], costs: Costs
@@ -116,7 +117,8 @@ class FeaturesOfClasses:
             if inverse is None:
                 raise FloatingPointError("the second derivatives are not finite")
             self.sums = first.sum(axis=0), np.column_stack(sums), inverse
-        return MulticlassModel(self.columns, self.places, self.classes, self.p, self.a, slope, c, costs, self.sums)
+        known = self.columns, self.places, self.classes, self.p, self.a, self.squares
+        return MulticlassModel(*known, slope, c, costs, self.sums)
 
     def slope(self, first: NDArray[np.float64]) -> NDArray[np.float64]:
         """The derivatives by each coefficient, of those by each prediction."""

@@ -3,24 +3,21 @@
 import pickle
 import warnings
 
-import joblib
 import numpy as np
 import pytest
 from scipy import sparse
 
-sklearn = pytest.importorskip("sklearn")
-
-import sklearn.linear_model as theirs  # noqa: E402
-from sklearn.base import clone  # noqa: E402
-from sklearn.calibration import CalibratedClassifierCV  # noqa: E402
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_regression  # noqa: E402
-from sklearn.exceptions import ConvergenceWarning  # noqa: E402
-from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit, cross_val_score  # noqa: E402
-from sklearn.pipeline import make_pipeline  # noqa: E402
-from sklearn.preprocessing import StandardScaler  # noqa: E402
-from sklearn.utils.estimator_checks import estimator_checks_generator  # noqa: E402
-
-import fastloss.linear_model as ours  # noqa: E402
+theirs = pytest.importorskip("sklearn.linear_model")
+ours = pytest.importorskip("fastloss.linear_model")
+joblib = pytest.importorskip("joblib")
+datasets = pytest.importorskip("sklearn.datasets")
+selection = pytest.importorskip("sklearn.model_selection")
+clone = pytest.importorskip("sklearn.base").clone
+CalibratedClassifierCV = pytest.importorskip("sklearn.calibration").CalibratedClassifierCV
+ConvergenceWarning = pytest.importorskip("sklearn.exceptions").ConvergenceWarning
+make_pipeline = pytest.importorskip("sklearn.pipeline").make_pipeline
+StandardScaler = pytest.importorskip("sklearn.preprocessing").StandardScaler
+checks = pytest.importorskip("sklearn.utils.estimator_checks")
 
 LOGISTIC_CV = {"l1_ratios": (0.0,), "use_legacy_attributes": False, "scoring": "accuracy", "Cs": 3, "cv": 3}
 CHECKED = [
@@ -43,7 +40,7 @@ CHECKED = [
 def test_scikit_learns_checks(estimator):
     """All of them, with no expected failures."""
     failed, count = [], 0
-    for model, check in estimator_checks_generator(estimator):
+    for model, check in checks.estimator_checks_generator(estimator):
         count += 1
         try:
             with warnings.catch_warnings():
@@ -59,11 +56,11 @@ def test_scikit_learns_checks(estimator):
 
 
 def data_sets():
-    X, y = load_diabetes(return_X_y=True)
+    X, y = datasets.load_diabetes(return_X_y=True)
     yield "diabetes", X, y
-    X, y = make_regression(80, 200, n_informative=15, noise=3, bias=40, random_state=0)
+    X, y = datasets.make_regression(80, 200, n_informative=15, noise=3, bias=40, random_state=0)
     yield "wide", X, y
-    X, y = make_regression(1500, 12, noise=20, bias=-7, random_state=1)
+    X, y = datasets.make_regression(1500, 12, noise=20, bias=-7, random_state=1)
     yield "tall", X + 3, y
 
 
@@ -120,12 +117,12 @@ def test_lasso_is_the_same_model(X, y, alpha):
 
 
 def binary():
-    X, y = load_breast_cancer(return_X_y=True)
+    X, y = datasets.load_breast_cancer(return_X_y=True)
     return StandardScaler().fit_transform(X), y
 
 
 def digits():
-    X, y = load_digits(return_X_y=True)
+    X, y = datasets.load_digits(return_X_y=True)
     return X[:600] / 16, y[:600]
 
 
@@ -163,7 +160,7 @@ def huber_objective(model, X, y):
 @pytest.mark.parametrize("alpha", [1e-4, 1.0])
 @pytest.mark.parametrize("epsilon", [1.1, 1.35, 3.0])
 def test_huber_is_the_same_model(alpha, epsilon):
-    X, y = make_regression(200, 20, noise=5, random_state=0, bias=50)
+    X, y = datasets.make_regression(200, 20, noise=5, random_state=0, bias=50)
     y[:20] += 500
     tight = theirs.HuberRegressor(alpha=alpha, epsilon=epsilon, tol=1e-10, max_iter=100_000).fit(X, y)
     mine = ours.HuberRegressor(alpha=alpha, epsilon=epsilon).fit(X, y)
@@ -177,7 +174,7 @@ ALPHA = 20.0
 
 
 def test_huber_with_l1_is_at_its_minimum():
-    X, y = make_regression(150, 30, n_informative=5, noise=5, random_state=0)
+    X, y = datasets.make_regression(150, 30, n_informative=5, noise=5, random_state=0)
     y[::10] -= 300
     model = ours.HuberRegressor(alpha=ALPHA, l1_ratio=1.0).fit(X, y)
     assert 0 < np.count_nonzero(model.coef_) < 30
@@ -214,7 +211,11 @@ def test_poisson_is_the_same_model(alpha):
     assert 0 < np.count_nonzero(few.coef_) < 8
 
 
-FOLDS = [KFold(5), KFold(4, shuffle=True, random_state=0), ShuffleSplit(3, test_size=0.3, random_state=0)]
+FOLDS = [
+    selection.KFold(5),
+    selection.KFold(4, shuffle=True, random_state=0),
+    selection.ShuffleSplit(3, test_size=0.3, random_state=0),
+]
 
 
 @regression
@@ -336,7 +337,7 @@ def test_dtypes_layouts_and_weights(dtype, container, weighted):
 
 def test_in_scikit_learns_tools():
     X, y = binary()
-    grid = GridSearchCV(
+    grid = selection.GridSearchCV(
         make_pipeline(StandardScaler(with_mean=False), ours.LogisticRegression(l1_ratio=1.0)),
         {"logisticregression__C": [0.01, 1.0]},
     )
@@ -344,8 +345,8 @@ def test_in_scikit_learns_tools():
     calibrated = CalibratedClassifierCV(ours.LogisticRegression(), cv=3).fit(X, y)
     assert calibrated.score(X, y) > 0.95
     X, y = REGRESSION[0][1:]
-    scores = cross_val_score(ours.LassoCV(), X, y, n_jobs=2)
-    np.testing.assert_allclose(scores, cross_val_score(theirs.LassoCV(), X, y), atol=1e-3)
+    scores = selection.cross_val_score(ours.LassoCV(), X, y, n_jobs=2)
+    np.testing.assert_allclose(scores, selection.cross_val_score(theirs.LassoCV(), X, y), atol=1e-3)
     model = ours.Lasso(0.1).fit(X, y)
     for again in (
         pickle.loads(pickle.dumps(model)),
@@ -357,7 +358,7 @@ def test_in_scikit_learns_tools():
 
 def test_pandas_and_names():
     pandas = pytest.importorskip("pandas")
-    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    X, y = datasets.load_diabetes(return_X_y=True, as_frame=True)
     model = ours.LassoCV(alphas=5).fit(X, y)
     np.testing.assert_array_equal(model.feature_names_in_, X.columns)
     scaled = StandardScaler().set_output(transform="pandas")

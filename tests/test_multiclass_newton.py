@@ -218,6 +218,7 @@ def test_the_model_is_the_second_order_one(layout, intercept):
         classes,
         p,
         a,
+        columns.squares_by(places, classes, a * p * (1 - p)),
         g,
         c0,
         Costs(*(np.full(P * K, x) for x in (0.003, 0.003, 0.01))),
