@@ -9,11 +9,12 @@
 
 # First: it loads OpenMP.
 from fastloss import _openmp  # noqa: F401 # isort: skip
-from fastloss import likelihood, losses
+from fastloss import likelihood, losses, vmath
 from fastloss._config import show_config
 from fastloss._linear_cross_entropy import linear_cross_entropy
 from fastloss._runtime import get_num_threads, set_num_threads
 from fastloss._version import __version__
+from fastloss.custom import CustomLoss, custom_loss
 from fastloss.functional import (
     binary_cross_entropy,
     categorical_cross_entropy,
@@ -34,6 +35,7 @@ __all__ = [
     "L1",
     "L2",
     "ConvergenceWarning",
+    "CustomLoss",
     "ElasticNet",
     "LinearObjective",
     "Path",
@@ -41,6 +43,7 @@ __all__ = [
     "__version__",
     "binary_cross_entropy",
     "categorical_cross_entropy",
+    "custom_loss",
     "get_num_threads",
     "huber",
     "likelihood",
@@ -54,5 +57,6 @@ __all__ = [
     "rmse",
     "set_num_threads",
     "show_config",
+    "vmath",
 ]
 __all__ += losses.__all__

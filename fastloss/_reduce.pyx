@@ -12,8 +12,8 @@ from libc.stdlib cimport free, malloc
 from fastloss._arrays cimport (
     BLOCK, FLOAT32, FLOAT64, Array, is_contiguous, load, overlap, same_memory, store, transpose, view)
 from fastloss._runtime cimport (
-    FASTLOSS_BAD_LABEL, FASTLOSS_BAD_PREDICTION, FASTLOSS_BAD_WEIGHT, FASTLOSS_KERNEL_VERSION, LossEntry,
-    fastloss_kernel, resolve_threads, table)
+    FASTLOSS_BAD_LABEL, FASTLOSS_BAD_PREDICTION, FASTLOSS_BAD_WEIGHT, FASTLOSS_KERNEL_VERSION, FASTLOSS_RAISED,
+    LossEntry, fastloss_block_f32, fastloss_block_f64, fastloss_kernel, resolve_threads, table)
 
 import numpy as np
 
@@ -315,6 +315,10 @@ cdef int check_overlap(Arguments *arguments, int first_output) except -1:
     return 0
 
 
+class DomainError(ValueError):
+    """A label, prediction or weight is outside its domain."""
+
+
 cdef const fastloss_kernel *kernel_of(BlockLoss loss) except NULL:
     if loss.kernel.f64 == NULL:
         raise TypeError(f"{type(loss).__name__} has no kernel: use one of the losses, such as SquaredError()")
@@ -368,11 +372,16 @@ cdef int fit_rows(BlockLoss loss, Job *job) except -1:
     for axis in range(samples):
         if job.y.ndim > axis and job.y.shape[axis] != job.z.shape[axis]:
             hard = soft = False
+    hard = hard and loss.kernel.label_width == 1
+    soft = soft and loss.soft.f64 != NULL
     if not hard and not soft:
-        raise ValueError(
-            f"y_true must have one class for each row of y_pred, shape "
-            f"{tuple([job.z.shape[axis] for axis in range(samples)])}, or its probabilities, shape "
-            f"{shape_text(job.z)}; got {shape_text(job.y)}")
+        rows = str(tuple([job.z.shape[axis] for axis in range(samples)]))
+        wanted = []
+        if loss.kernel.label_width == 1:
+            wanted.append(f"one label for each row of y_pred, shape {rows}")
+        if loss.soft.f64 != NULL:
+            wanted.append(f"a row for each, shape {shape_text(job.z)}")
+        raise ValueError(f"y_true must have {', or '.join(wanted)}; got {shape_text(job.y)}")
     if job.k == 0:
         raise ValueError(f"y_pred must have at least one class along its last axis; got shape {shape_text(job.z)}")
     if job.single and job.k > LARGEST_INDEX:
@@ -442,6 +451,28 @@ cdef class BlockLoss:
         self.kernel = make_kernel(entry, self.parameters, len(parameters), weighs)
         if entry.outputs != 1:
             self.soft = make_kernel(entry_of(kernel + "_soft"), self.parameters, len(parameters), weighs)
+
+    def _bind_functions(self, size_t f32, size_t f64, parameters, bint many_outputs, bint row_labels):
+        """Take block functions by their addresses, instead of those of a name; once. The caller keeps them alive."""
+        if self.parameters != NULL:
+            raise AttributeError(f"{type(self).__name__} is immutable; make a new one")
+        self.parameters = <double *>malloc(max(1, len(parameters)) * sizeof(double))
+        if self.parameters == NULL:
+            raise MemoryError()
+        for i, value in enumerate(parameters):
+            self.parameters[i] = value
+        self.streams = False
+        self.rereads = many_outputs
+        self.kernel = fastloss_kernel(
+            version=FASTLOSS_KERNEL_VERSION, label_width=0 if row_labels else 1, outputs=0 if many_outputs else 1,
+            n_params=len(parameters), params=self.parameters, f32=<fastloss_block_f32>f32,
+            f64=<fastloss_block_f64>f64, weigh_f32=NULL, weigh_f64=NULL)
+        if row_labels:
+            self.soft = self.kernel
+
+    def _reraise(self, label, prediction, place):
+        """Raise the exception of a kernel that says it has one."""
+        raise RuntimeError(f"{self!r} failed{place}")
 
     def check_classes(self, k):
         """Raise ValueError where the loss cannot have k outputs."""
@@ -601,6 +632,8 @@ cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction redu
                 transpose(&arguments.arrays[i])
             arguments.arrays[i].direct = (
                 arguments.arrays[i].contiguous and arguments.arrays[i].dtype == (FLOAT32 if job.single else FLOAT64))
+        if job.gradient != NULL and loss.rereads and overlap(job.gradient, job.z):
+            job.gradient.direct = False
         if job.gradient != NULL and job.label_width != 1 and overlap(job.gradient, job.y):
             job.gradient.direct = False  # a kernel reads a row of labels again after it began to write its gradient
         if job.hessian != NULL and job.kernel.outputs != 1 and (
@@ -637,6 +670,8 @@ cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction redu
 cdef int refuse(BlockLoss loss, const Job *job, int32_t status) except -1:
     """Raise the error for what kernels found outside its domain, with the first place where it is."""
     cdef Array *array
+    if status == FASTLOSS_RAISED:
+        return refuse_raised(loss, job)
     if status & FASTLOSS_BAD_WEIGHT:
         name, domain, array = "sample_weight", "finite numbers >= 0", job.weight
     elif status & FASTLOSS_BAD_LABEL:
@@ -650,15 +685,30 @@ cdef int refuse(BlockLoss loss, const Job *job, int32_t status) except -1:
     place = ""
     if job.gradient == NULL or not overlap(job.gradient, array):
         place = locate(job, status, array)
-    raise ValueError(f"{name} must hold {domain}{place}")
+    raise DomainError(f"{name} must hold {domain}{place}")
 
 
-cdef str locate(const Job *job, int32_t wanted, const Array *array):
-    """Where the kernel first finds fault, in words."""
+cdef int refuse_raised(BlockLoss loss, const Job *job) except -1:
+    """Raise the exception of the first sample for which a user's function raises."""
+    if job.gradient != NULL and (overlap(job.gradient, job.z) or overlap(job.gradient, job.y)):
+        raise RuntimeError(f"{loss!r} raised an exception for a sample that its gradient has replaced")
+    cdef int64_t i = first_fault(job, FASTLOSS_RAISED)
+    if i == job.n:
+        raise RuntimeError(f"{loss!r} raised an exception, but not when asked again")
+    label = [element(job.y, job.single, j) for j in range(i * job.label_width, (i + 1) * job.label_width)]
+    row = [element(job.z, job.single, j) for j in range(i * job.k, (i + 1) * job.k)]
+    dtype = np.float32 if job.single else np.float64
+    loss._reraise(
+        np.array(label, dtype) if job.label_width > 1 else label[0],
+        np.array(row, dtype) if job.kernel.outputs != 1 else row[0], position(job.z, i * job.k, job.transposed))
+    return -1
+
+
+cdef int64_t first_fault(const Job *job, int32_t wanted):
+    """The first sample with which the kernel finds fault; the number of samples if there is none."""
     cdef Job probe = job[0]
-    cdef int64_t i = 0, first, width = 1
+    cdef int64_t i = 0
     cdef int32_t status = 0
-    cdef double x
     probe.value = probe.gradient = probe.hessian = NULL
     probe.stream_gradient = False
     probe.block = BLOCK if job.k == 1 else max(<int64_t>1, BLOCK // job.k)
@@ -673,7 +723,14 @@ cdef str locate(const Job *job, int32_t wanted, const Array *array):
             run_chunk(&probe, i, i + 1, &status)
             if status & wanted:
                 break
-    if not status & wanted:
+    return i if status & wanted else job.n
+
+
+cdef str locate(const Job *job, int32_t wanted, const Array *array):
+    """Where the kernel first finds fault, in words."""
+    cdef int64_t i = first_fault(job, wanted), first, width = 1
+    cdef double x
+    if i == job.n:
         return ""
     if array == job.z:
         width = job.k

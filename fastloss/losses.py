@@ -49,6 +49,18 @@ class Loss(BlockLoss):
     smooth: ClassVar[bool] = True
     #: Whether the second derivative is constant.
     quadratic: ClassVar[bool] = False
+    #: Whether a sample has a row of predictions.
+    many_outputs: ClassVar[bool] | property = False
+
+    @property
+    def convex(self) -> bool | None:
+        """Whether the loss is convex in the predictions; None: not known."""
+        return True
+
+    @property
+    def has_curvature(self) -> bool:
+        """Whether second-order solvers know enough of the second derivative."""
+        return self.smooth
 
     _parameters: dict[str, Any]
 
@@ -84,6 +96,12 @@ class Loss(BlockLoss):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._parameters)
+
+    def __copy__(self) -> Loss:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Loss:
+        return self
 
     def _curvatures(self, y_true: Array, y_pred: Array, first: Array, second: Array) -> Array:
         """The second derivatives as Newton's method takes them: not 0 where the loss is about linear."""
@@ -337,6 +355,7 @@ class CategoricalCrossEntropy(Loss):
     the loss NaN; -inf elsewhere is a class of probability 0. Where no sample counts, the mean is NaN, its gradient 0.
     """
 
+    many_outputs = True
     label_domain = "class indices, integers from 0 to the number of classes - 1"
 
     def __init__(

@@ -22,7 +22,8 @@
 
 #define FASTLOSS_KERNEL_VERSION 1
 
-enum { FASTLOSS_BAD_LABEL = 1, FASTLOSS_BAD_PREDICTION = 2, FASTLOSS_BAD_WEIGHT = 4 };
+/* Bits of the status; the last one is for a loss of a user's own, which raised an exception for a sample. */
+enum { FASTLOSS_BAD_LABEL = 1, FASTLOSS_BAD_PREDICTION = 2, FASTLOSS_BAD_WEIGHT = 4, FASTLOSS_RAISED = 8 };
 
 typedef double (*fastloss_block_f32)(const double* params, int64_t n, int64_t k, const float* y, const float* z,
                                      const float* weight, double scale, float* value, float* gradient, float* hessian,

@@ -1,0 +1,1 @@
+"""Everything that needs Numba: how functions of the user's own become block kernels."""

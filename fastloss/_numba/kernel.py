@@ -1,0 +1,495 @@
+"""Block kernels (``simd/kernel.h``) around functions of one sample, or of one row, that users write in Python.
+
+A kernel goes through its samples by parts that stay in the first cache: the user's function fills scratch, a loop that
+vectorises as nothing there can be the memory of an argument; then weights, scale and sum, as in ``simd/blocks.hpp``.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pickle import loads
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.core import cgutils, sigutils
+from numba.core.ccallback import CFunc
+from numba.core.errors import NumbaError
+from numba.core.serialize import dumps
+from numba.extending import intrinsic, overload
+
+from fastloss._numba import jets
+from fastloss._numba.cache import KernelCache, NotCacheable, fingerprint
+from fastloss._numba.jets import Jet, make
+from fastloss._numba.rewrite import COMPILERS, OPTIONS, SPLIT, compiled, takes_exponential
+
+PART = 512  # samples at once
+BAD_LABEL, BAD_WEIGHT, RAISED = 1, 4, 8  # bits of the status, as in simd/kernel.h
+
+FLOATS = {"f32": types.float32, "f64": types.float64}
+SCALARS = {types.float32: np.float32, types.float64: np.float64}
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _pointer(context, address, like):
+    """A pointer to numbers of the type of `like`, from its address."""
+    kind = types.CPointer(like)
+
+    def generate(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(kind))
+
+    return kind(address, like), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _scratch(context, like):
+    """A part's worth of numbers of the type of `like`, on the stack."""
+    kind = types.CPointer(like)
+
+    def generate(context, builder, signature, args):
+        number = context.get_value_type(like)
+        memory = cgutils.alloca_once(builder, ir.ArrayType(number, PART))
+        memory.align = 64
+        return builder.bitcast(memory, number.as_pointer())
+
+    return kind(like), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _guarded(context, function, args):
+    """Calls a compiled function: whether it raised, and what it returned (anything, where it raised)."""
+    signature = function.get_call_type(context, tuple(args), {})
+    result = signature.return_type
+
+    def generate(context, builder, outer, values):
+        dispatcher = function.dispatcher
+        compiled_function = dispatcher.get_compile_result(signature)
+        context.active_code_library.add_linking_library(compiled_function.library)
+        callee = context.declare_function(builder.module, compiled_function.fndesc)
+        unpacked = [builder.extract_value(values[1], i) for i in range(len(args))]
+        unpacked = [
+            context.cast(builder, value, given, wanted)
+            for value, given, wanted in zip(unpacked, args, signature.args, strict=True)
+        ]
+        status, value = context.call_conv.call_function(builder, callee, result, signature.args, unpacked)
+        return context.make_tuple(builder, outer.return_type, [status.is_error, value])
+
+    return types.Tuple((types.boolean, result))(function, args), generate
+
+
+@njit(fastmath={"reassoc"}, forceinline=True)
+def _sum(a, b):
+    """a + b of which the order may change, so that a sum runs in SIMD lanes; nothing else may."""
+    return a + b
+
+
+def _field(name: str) -> Callable[..., Any]:
+    """A jet's value or derivative; a number has derivatives of 0."""
+    get = {"value": lambda x: x.value, "first": lambda x: x.first, "second": lambda x: x.second}[name]
+
+    def field(x):
+        raise NotImplementedError("compiled only")
+
+    @overload(field, jit_options=OPTIONS)
+    def choose(x):
+        if isinstance(x, Jet):
+            return lambda x: get_compiled(x)
+        if name == "value":
+            return lambda x: x
+        return lambda x: 0.0
+
+    get_compiled = njit(**OPTIONS)(get)
+    return field
+
+
+_value, _first, _second = map(_field, jets.FIELDS)
+
+
+def _evaluations(function: Any, kind: Any, given: int, curved: bool) -> tuple[Any, Any, Any]:
+    """What is called for a sample.
+
+    The first gives what is prepared in a loop of its own, or is None. The others take (y, prepared, z, params) and say
+    whether the function raised, value and gradient; the last one the second derivative as well. `given` is how many of
+    the three the function returns, `curved` whether the third is known at all.
+    """
+    number = SCALARS[kind]
+    zero, one = number(0), number(1)
+    prepare = None
+    if takes_exponential(function):
+        exponential, point = (compiled(function, compiler) for compiler in SPLIT[kind])
+
+        @njit(**OPTIONS)
+        def prepare(y, z, params):
+            return number(_guarded(exponential, (y, z, *params))[1])
+
+        @njit(**OPTIONS)
+        def labelled(y, prepared):
+            return (y, prepared)
+    else:
+        point = compiled(function, COMPILERS[kind])
+
+        @njit(**OPTIONS)
+        def labelled(y, prepared):
+            return y
+
+    @njit(**OPTIONS)
+    def from_value(y, prepared, z, params):
+        raised, found = _guarded(point, (labelled(y, prepared), make(z, one, zero), *params))
+        return raised, number(_value(found)), number(_first(found)), number(_second(found))
+
+    @njit(**OPTIONS)
+    def from_gradient(y, prepared, z, params):
+        _, jets = _guarded(point, (labelled(y, prepared), make(z, one, zero), *params))
+        raised, found = _guarded(point, (labelled(y, prepared), z, *params))  # at a kink the function's own choice
+        return raised, number(found[0]), number(found[1]), number(_first(jets[1]))
+
+    @njit(**OPTIONS)
+    def as_given(y, prepared, z, params):
+        raised, found = _guarded(point, (labelled(y, prepared), z, *params))
+        return raised, number(found[0]), number(found[1]), number(found[-1]) if curved else number(math.nan)
+
+    if given == 1:
+        return prepare, from_value, from_value
+    return prepare, as_given, from_gradient if given == 2 and curved else as_given
+
+
+@njit(**OPTIONS)
+def _write(out, start, count, numbers, weights, weighted, scale, zero):
+    """out = scale * weight * numbers, and 0 where the weight is 0."""
+    if weighted:
+        for i in range(count):
+            w = weights[start + i]
+            out[start + i] = zero if w == zero else _like(zero, np.float64(w) * scale) * numbers[i]
+    else:
+        factor = _like(zero, scale)
+        for i in range(count):
+            out[start + i] = factor * numbers[i]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _like(context, like, number):
+    """`number` in the type of `like`."""
+
+    def generate(context, builder, signature, args):
+        return context.cast(builder, args[1], signature.args[1], like)
+
+    return like(like, number), generate
+
+
+@njit(**OPTIONS)
+def _weight_is_bad(w):
+    return (w < 0) | (w - w != 0)  # as one would say it, LLVM takes it to pieces, bit by bit
+
+
+def _scalar_block(function: Any, kind: Any, count: int, given: int, curved: bool) -> Callable[..., Any]:
+    """The block function around a function of one label and one prediction."""
+    number = SCALARS[kind]
+    zero, one, size = number(0), number(1), np.dtype(number).itemsize
+    prepare, two, three = _evaluations(function, kind, given, curved)
+    prepares = prepare is not None
+    apart = kind == types.float32  # a sum in float64 would halve the lanes of the whole loop
+    load = _loader(count)
+
+    @njit(**OPTIONS)
+    def is_bad(raised, label):
+        return one if raised | (label != label) else zero
+
+    def block(params, n, k, y, z, weight, scale, value, gradient, hessian, status):
+        labels, predictions, weights = _pointer(y, zero), _pointer(z, zero), _pointer(weight, zero)
+        values, gradients, hessians = _pointer(value, zero), _pointer(gradient, zero), _pointer(hessian, zero)
+        arguments = load(_pointer(params, 0.0), zero)
+        prepared, v, g, h = _scratch(zero), _scratch(zero), _scratch(zero), _scratch(zero)
+        # The gradient goes to its place at once, unless the function still has to read there.
+        direct = weight == 0 and gradient != 0 and gradient != z and gradient != y
+        factor = number(scale)
+        total = 0.0
+        found = np.int32(0)
+        start = 0
+        while start < n:
+            m = min(PART, n - start)
+            bad = zero
+            if prepares:
+                for i in range(m):
+                    prepared[i] = prepare(labels[start + i], predictions[start + i], arguments)
+            if weight == 0 and value == 0 and hessian == 0:
+                out = _pointer(gradient + start * size, zero) if direct else g
+                for i in range(m):
+                    label = labels[start + i]
+                    raised, x, slope, _ = two(label, prepared[i], predictions[start + i], arguments)
+                    bad = _sum(bad, is_bad(raised, label))
+                    out[i] = factor * slope
+                    if apart:
+                        v[i] = x
+                    else:
+                        total = _sum(total, x)
+                if apart:
+                    for i in range(m):
+                        total = _sum(total, np.float64(v[i]))
+            else:
+                for i in range(m):
+                    label = labels[start + i]
+                    raised, v[i], g[i], h[i] = three(label, prepared[i], predictions[start + i], arguments)
+                    bad = _sum(bad, is_bad(raised, label))
+                if weight == 0:
+                    for i in range(m):
+                        total = _sum(total, np.float64(v[i]))
+                else:
+                    bad_weights = zero
+                    for i in range(m):
+                        w = weights[start + i]
+                        bad_weights = _sum(bad_weights, one if _weight_is_bad(w) else zero)
+                        x = 0.0 if w == zero else np.float64(v[i]) * np.float64(w)
+                        total = _sum(total, x)
+                        v[i] = number(x)
+                    if bad_weights > zero:
+                        found |= np.int32(BAD_WEIGHT)
+            if bad > zero:  # one by one, for a weight of 0 removes a sample
+                for i in range(start, start + m):
+                    if weight == 0 or weights[i] != zero:
+                        raised, _, _, _ = two(labels[i], prepared[i - start], predictions[i], arguments)
+                        found |= np.int32(BAD_LABEL if labels[i] != labels[i] else (RAISED if raised else 0))
+            if weight == 0 and value == 0 and hessian == 0:
+                if gradient != 0 and not direct:
+                    for i in range(m):
+                        gradients[start + i] = g[i]
+            else:
+                if value != 0:
+                    for i in range(m):
+                        values[start + i] = v[i]
+                if gradient != 0:
+                    _write(gradients, start, m, g, weights, weight != 0, scale, zero)
+                if hessian != 0:
+                    _write(hessians, start, m, h, weights, weight != 0, scale, zero)
+            start += m
+        _pointer(status, np.int32(0))[0] |= found
+        return total
+
+    return block
+
+
+def _row_block(point: Any, kind: Any, count: int, row_labels: bool) -> Callable[..., Any]:
+    """The block function around a function of one label, or row of labels, and one row of predictions."""
+    number = SCALARS[kind]
+    zero = number(0)
+    size = np.dtype(number).itemsize
+    load = _loader(count)
+
+    @njit(**OPTIONS)
+    def label_of(y, i, k):
+        if row_labels:
+            return carray(_pointer(y + i * k * size, zero), (k,))
+        return _pointer(y, zero)[i]
+
+    @njit(**OPTIONS)
+    def is_missing(label):
+        if row_labels:
+            for x in label:
+                if x != x:
+                    return True
+            return False
+        return label != label
+
+    def block(params, n, k, y, z, weight, scale, value, gradient, hessian, status):
+        weights, values, hessians = _pointer(weight, zero), _pointer(value, zero), _pointer(hessian, zero)
+        arguments = load(_pointer(params, 0.0), zero)
+        spare = np.empty(k if gradient == 0 else 0, number)
+        total = 0.0
+        found = np.int32(0)
+        for i in range(n):
+            w = number(1) if weight == 0 else weights[i]
+            if _weight_is_bad(w):
+                found |= np.int32(BAD_WEIGHT)
+            row = carray(_pointer(z + i * k * size, zero), (k,))
+            slope = spare if gradient == 0 else carray(_pointer(gradient + i * k * size, zero), (k,))
+            x = 0.0
+            factor = zero
+            if w != zero:
+                label = label_of(y, i, k)
+                raised, loss = _guarded(point, (label, row, slope, *arguments))
+                if is_missing(label):
+                    found |= np.int32(BAD_LABEL)
+                elif raised:
+                    found |= np.int32(RAISED)
+                x = np.float64(loss) * np.float64(w)
+                factor = number(np.float64(w) * scale)
+            total += x
+            if value != 0:
+                values[i] = number(x)
+            if gradient != 0:
+                for j in range(k):
+                    slope[j] = zero if w == zero else factor * slope[j]
+            if hessian != 0:
+                for j in range(i * k, (i + 1) * k):
+                    hessians[j] = number(math.nan)
+        _pointer(status, np.int32(0))[0] |= found
+        return total
+
+    return block
+
+
+def _loader(count: int) -> Callable[..., Any]:
+    """Reads `count` parameters, into a tuple of the type of the computation."""
+    if count == 0:
+        return njit(**OPTIONS)(lambda params, zero: ())  # type: ignore[no-any-return]
+    names = {"_like": _like}
+    parts = ", ".join(f"_like(zero, params[{i}])" for i in range(count))
+    exec(f"def load(params, zero):\n    return ({parts},)", names)
+    return njit(**OPTIONS)(names["load"])  # type: ignore[no-any-return]
+
+
+class _Ready:
+    """What Numba's C callbacks ask for a kernel that may have been compiled already."""
+
+    def __init__(self, kernel: Any = None) -> None:
+        self.kernel = kernel
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        return self.kernel
+
+    def save_overload(self, signature: Any, kernel: Any) -> None:
+        self.kernel = kernel
+
+
+_POINTERS_BEFORE, _POINTERS_AFTER = 6, 4
+SIGNATURE = types.float64(
+    *[types.intp] * _POINTERS_BEFORE, types.float64, *[types.intp] * _POINTERS_AFTER
+)  # pointers and int64 alike
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The block functions of one user's function."""
+
+    addresses: tuple[int, int]  # for float32, float64
+    given: int  # how many of value, gradient and second derivative the function returns
+    curved: bool  # whether second derivatives are known
+    keep: Any  # what must live as long as the addresses are used
+
+
+class NotCompiled(TypeError):
+    """A function that Numba cannot compile, with the part of its message that helps."""
+
+
+def _explain(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    useful = [line for line in lines if not line.startswith(("Failed in", "During:", "- Resolution", "File"))]
+    return "\n".join(useful[:12])
+
+
+def _infer(function: Callable[..., Any], kind: Any, arguments: tuple[Any, ...]) -> Any:
+    """The type that a function returns."""
+    dispatcher = compiled(function, COMPILERS[kind])
+    try:
+        dispatcher.compile(arguments)
+    except (NumbaError, NotImplementedError, TypeError) as error:
+        raise NotCompiled(_explain(error)) from error
+    return dispatcher.overloads[arguments].signature.return_type
+
+
+def _is_number(kind: Any) -> bool:
+    return isinstance(kind, types.Number | types.Boolean | Jet)
+
+
+def describe(function: Callable[..., Any], count: int) -> tuple[int, bool]:
+    """How many results a function of one label and prediction returns; whether second derivatives are known.
+
+    Raises
+    ------
+    NotCompiled
+        If it cannot be compiled, or returns something else.
+    """
+    kind = types.float64
+    result = _infer(function, kind, (kind,) * (2 + count))
+    given = len(result) if isinstance(result, types.BaseTuple) else 1
+    parts = list(result) if given > 1 else [result]
+    if given not in (1, 2, 3) or not all(map(_is_number, parts)):
+        raise NotCompiled(f"it must return value, (value, gradient) or (value, gradient, hessian), not {result}")
+    if given == 3:
+        return 3, True
+    try:
+        _infer(function, kind, (kind, Jet(kind), *[kind] * count))
+    except NotCompiled as error:
+        if given == 2:
+            return 2, False
+        raise NotCompiled(
+            f"it returns a value alone, and something in it cannot be differentiated; return (value, gradient)\n{error}"
+        ) from error
+    return given, True
+
+
+def dump_function(function: Callable[..., Any]) -> bytes:
+    """A function as bytes; by its code, since its name may now be that of the loss that was made of it."""
+    return dumps(function)  # type: ignore[no-any-return]
+
+
+def load_function(code: bytes) -> Callable[..., Any]:
+    """The function again: the same object each time in one process, so that it is compiled once."""
+    found = _loaded.get(code)
+    if found is None:
+        found = _loaded.setdefault(code, loads(code))
+    return found
+
+
+_loaded: dict[bytes, Callable[..., Any]] = {}
+
+
+def compile_kernels(
+    function: Any, count: int, *, rows: bool = False, row_labels: bool = False, cache: bool = True
+) -> Kernels:
+    """Compile a user's function with `count` parameters, or load what another process compiled.
+
+    Raises
+    ------
+    NotCompiled
+        If it cannot be compiled.
+    """
+    function = getattr(function, "py_func", function)
+    try:
+        key = (fingerprint(function), count, rows, row_labels)
+    except NotCacheable:
+        return _compile(function, count, rows, row_labels, None)
+    with _lock:
+        if key not in _compiled:
+            _compiled[key] = _compile(function, count, rows, row_labels, KernelCache(function, key) if cache else None)
+        return _compiled[key]
+
+
+_lock = threading.RLock()  # two threads with one function compile it once
+_compiled: dict[tuple[Any, ...], Kernels] = {}
+
+
+def _compile(function: Any, count: int, rows: bool, row_labels: bool, place: KernelCache | None) -> Kernels:
+    saved = None if place is None else place.load()
+    description, kernels = saved or (None, [None, None])
+    blocks = []
+    if description is None:
+        description = _describe_rows(function, count, row_labels) if rows else describe(function, count)
+    given, curved = description
+    for kind, kernel in zip(FLOATS.values(), kernels, strict=True):
+        if rows:
+            block = _row_block(compiled(function, COMPILERS[kind]), kind, count, row_labels)
+        else:
+            block = _scalar_block(function, kind, count, given, curved)
+        callback = CFunc(block, sigutils.normalize_signature(SIGNATURE), {}, OPTIONS)
+        callback._cache = _Ready(kernel)
+        try:
+            callback.compile()
+        except NumbaError as error:
+            raise NotCompiled(_explain(error)) from error
+        blocks.append(callback)
+    if saved is None and place is not None:
+        place.save(description, [callback._cache.kernel for callback in blocks])
+    return Kernels((blocks[0].address, blocks[1].address), given, curved, blocks)
+
+
+def _describe_rows(function: Callable[..., Any], count: int, row_labels: bool) -> tuple[int, bool]:
+    kind = types.float64
+    row = types.Array(kind, 1, "C")
+    result = _infer(function, kind, (row if row_labels else kind, row, row, *[kind] * count))
+    if not _is_number(result):
+        raise NotCompiled(f"it must write the gradient to its third argument and return the value, not {result}")
+    return 2, False
