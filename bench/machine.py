@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 # Some are published under several names.
-DISTRIBUTIONS = ("fastloss", "numpy", "scipy", "scikit-learn", "torch", "xgboost", "xgboost-cpu")
+DISTRIBUTIONS = ("fastloss", "numpy", "scipy", "scikit-learn", "torch", "xgboost", "xgboost-cpu", "lightgbm", "numba")
 
 
 def cpu_model() -> str:

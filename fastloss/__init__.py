@@ -11,6 +11,7 @@
 from fastloss import _openmp  # noqa: F401 # isort: skip
 from fastloss import likelihood, losses, vmath
 from fastloss._config import show_config
+from fastloss._include import get_include
 from fastloss._linear_cross_entropy import linear_cross_entropy
 from fastloss._runtime import get_num_threads, set_num_threads
 from fastloss._version import __version__
@@ -29,7 +30,7 @@ from fastloss.losses import *  # noqa: F403 -- so that a new loss is exported by
 from fastloss.objective import LinearObjective
 from fastloss.path import Path, regularization_path
 from fastloss.penalties import L1, L2, ElasticNet
-from fastloss.solvers import ConvergenceWarning, Result, minimize
+from fastloss.solvers import ConvergenceWarning, NonConvexWarning, Result, minimize
 
 __all__ = [
     "L1",
@@ -38,12 +39,14 @@ __all__ = [
     "CustomLoss",
     "ElasticNet",
     "LinearObjective",
+    "NonConvexWarning",
     "Path",
     "Result",
     "__version__",
     "binary_cross_entropy",
     "categorical_cross_entropy",
     "custom_loss",
+    "get_include",
     "get_num_threads",
     "huber",
     "likelihood",

@@ -9,6 +9,24 @@ import numpy as np
 cdef type ndarray = np.ndarray
 
 
+# DLPack's numbers for memory that the CPU reads: its own, and pinned or managed by a GPU's driver.
+HOST = (1, 3, 11, 13)
+
+
+def from_other_library(x, str name):
+    """What NumPy can view of an array of another library; TypeError, naming the argument, off the CPU."""
+    if getattr(x, "requires_grad", False):  # PyTorch's: it would not leave its graph unasked
+        x = x.detach()
+    try:
+        device = x.__dlpack_device__()
+    except (ValueError, BufferError) as error:
+        raise TypeError(f"{name} must be on the CPU: {error}") from error
+    if device[0] not in HOST:
+        raise TypeError(
+            f"{name} must be on the CPU, got a {type(x).__name__} on DLPack device {tuple(device)}: copy it first")
+    return x if hasattr(x, "__array__") else np.from_dlpack(x)
+
+
 def as_real_array(x, str name):
     """`x` as an array of a dtype that kernels read: converted only where they cannot.
 
@@ -16,6 +34,8 @@ def as_real_array(x, str name):
     """
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} must not be a masked array: give masked samples the weight 0")
+    if hasattr(x, "__dlpack__") and not isinstance(x, np.ndarray):
+        x = from_other_library(x, name)
     try:
         array = np.asarray(x)
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,20 +89,22 @@ def _check_rows(loss: CustomLoss) -> bool | None:
     labels: list[Any] = [0.0, 1.0, 2.0]
     if loss._options["row_labels"]:
         labels = [np.array([0.2, 0.5, 0.3]), np.array([0.0, 1.0, 0.0]), np.array([1.0, -2.0, 3.0])]
-    evaluate: Callable[..., Any] = loss.value_and_grad
     for label in labels:
+        y = np.array([label])
         for row in z:
-            y = np.array([label])
             try:
-                value, gradient = evaluate(y, row[np.newaxis], reduction="none", n_threads=1)
-                for j in range(len(row)):
-                    step = STEP * (np.arange(len(row)) == j)
-                    below, above = (loss(y, (row + s)[np.newaxis], reduction="none")[0] for s in (-step, step))
-                    left, right = (value[0] - below) / STEP, (above - value[0]) / STEP
-                    _compare(loss, "gradient", np.ravel(label)[0], row[j : j + 1], gradient[0, j : j + 1], left, right)
-            except ValueError as error:
-                if "finite difference" in str(error):
-                    raise
-            except Exception:  # outside the function's domain
+                gradient = loss.value_and_grad(y, row[np.newaxis], reduction="none", n_threads=1)[1][0]
+                left, right = _row_differences(loss, y, row)
+            except Exception:  # the function's own: the label is outside its domain
                 continue
+            _compare(loss, "gradient", np.ravel(label)[0], row, gradient, left, right)
     return None
+
+
+def _row_differences(loss: CustomLoss, y: NDArray[Any], row: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The slopes to the left and to the right, by each prediction."""
+    steps = STEP * np.concatenate([np.zeros((1, len(row))), -np.eye(len(row)), np.eye(len(row))])
+    labels = np.repeat(y, len(steps), axis=0)
+    value, *around = loss(labels, row + steps, reduction="none", n_threads=1)
+    below, above = np.split(np.array(around), 2)
+    return (value - below) / STEP, (above - value) / STEP

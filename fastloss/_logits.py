@@ -17,8 +17,6 @@ from fastloss._rows import Compressed, cut, factor, multiply, read
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastloss.losses import CategoricalCrossEntropy
-
 
 class Block(NamedTuple):
     """Some rows of X with the gradient of their losses with respect to their logits."""
@@ -36,7 +34,7 @@ class Data(NamedTuple):
     labels: NDArray[Any]  # (n,), or (n, K) of probabilities
     sample_weight: NDArray[Any] | None
     offset: NDArray[Any] | None  # (n, K)
-    loss: CategoricalCrossEntropy
+    loss: Any  # of many outputs
 
 
 def check_data(data: Data, k: int, label_name: str) -> None:
@@ -45,10 +43,7 @@ def check_data(data: Data, k: int, label_name: str) -> None:
     y, weight = data.labels, data.sample_weight
     if weight is not None:
         _refuse(~(np.isfinite(weight) & (weight >= 0)), weight, "sample_weight must hold finite numbers >= 0")
-    if y.ndim == 1:
-        good, domain = (y >= 0) & (y < k) & (y == np.floor(y)), f"class indices, integers from 0 to {k - 1}"
-    else:
-        good, domain = (y >= 0) & (y <= 1), "class indices, or probabilities in [0, 1]"
+    good, domain = data.loss.labels_ok(y, k)
     used = used_mask(data, slice(None))
     bad = ~good if used is None else ~good & used.reshape(-1, *(1,) * (y.ndim - 1))
     _refuse(bad, y, f"{label_name} must hold {domain}")

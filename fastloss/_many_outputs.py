@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from fastloss._logits import (
     total_weight,
     used_mask,
 )
+from fastloss._reduce import DomainError, LostSampleError
 from fastloss._rows import Compressed, Gradient, column_sums, copied_rows, rows_in_place
 from fastloss._runtime import get_num_threads
 from fastloss._selection import FeaturesOfClasses, inverse_curvature, take_columns
@@ -54,7 +56,7 @@ class ManyOutputs:
 
     def __init__(self, design: Design, data: Data, n_outputs: int, n_threads: int | None) -> None:
         check_data(data, n_outputs, "y")
-        data.loss(np.empty(0), np.empty((0, n_outputs)), reduction="sum", n_threads=n_threads)  # checks n_threads
+        data.loss(data.labels[:0], np.empty((0, n_outputs)), reduction="sum", n_threads=n_threads)  # checks n_threads
         self.design, self.data, self.n_outputs, self.n_threads = design, data, n_outputs, n_threads
         least = max(LEAST_ROWS, data.X.least_rows) if isinstance(data.X, Compressed) else LEAST_ROWS
         self.block_rows = rows_of_block(len(data.X), n_outputs, BLOCK_NUMBERS, least)
@@ -92,7 +94,10 @@ class ManyOutputs:
             if gradient:
                 return self._gradient(run)
             return sum(block.value for block in run), None
-        except ValueError as error:
+        except LostSampleError:
+            self.evaluate(W, b, False)  # raises what the user's function does
+            raise
+        except DomainError as error:
             if "y_pred" not in str(error):
                 raise
             raise ValueError(
@@ -258,8 +263,22 @@ class ManyOutputs:
 
     @cached_property
     def least_loss(self) -> float:
-        """A lower bound on the mean loss, minus the conjugate at 0."""
+        """A lower bound on the mean loss, minus the conjugate at 0; 0 where that is not known."""
+        if not self.data.loss.has_conjugate:
+            return 0.0
         return -self.conjugate(np.zeros((len(self.data.X), self.n_outputs)), 1.0) / self.total
+
+    def curved_product(self, z: NDArray[np.float64], V: NDArray[Any], c: NDArray[Any]) -> NDArray[np.float64]:
+        """The samples' second derivatives at predictions z times the change of these along V and c; in the mean."""
+        if not self.data.loss.has_curvature:
+            raise TypeError(f"{self.data.loss!r} has no second derivative")
+        p, a = self.curvatures(z, z, z)
+        plain = copy(self)
+        plain.data = self.data._replace(offset=None)
+        change = p.T * plain.predict(V, c)
+        change -= p.T * change.sum(axis=1, keepdims=True)
+        change *= a[:, np.newaxis]
+        return change
 
     def correlate(self, r: NDArray[np.float64]) -> NDArray[np.float64]:
         """X' r over the samples that count, class after class."""

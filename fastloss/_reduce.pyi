@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 from typing_extensions import disjoint_base
 
 class DomainError(ValueError): ...
+class LostSampleError(RuntimeError): ...
 
 @disjoint_base
 class BlockLoss:

@@ -319,6 +319,10 @@ class DomainError(ValueError):
     """A label, prediction or weight is outside its domain."""
 
 
+class LostSampleError(RuntimeError):
+    """A user's loss raised an exception for a sample that its gradient, written in place, has replaced."""
+
+
 cdef const fastloss_kernel *kernel_of(BlockLoss loss) except NULL:
     if loss.kernel.f64 == NULL:
         raise TypeError(f"{type(loss).__name__} has no kernel: use one of the losses, such as SquaredError()")
@@ -691,7 +695,8 @@ cdef int refuse(BlockLoss loss, const Job *job, int32_t status) except -1:
 cdef int refuse_raised(BlockLoss loss, const Job *job) except -1:
     """Raise the exception of the first sample for which a user's function raises."""
     if job.gradient != NULL and (overlap(job.gradient, job.z) or overlap(job.gradient, job.y)):
-        raise RuntimeError(f"{loss!r} raised an exception for a sample that its gradient has replaced")
+        raise LostSampleError(
+            f"{loss!r} raised an exception, for a sample that its gradient has replaced: without out= it says for which")
     cdef int64_t i = first_fault(job, FASTLOSS_RAISED)
     if i == job.n:
         raise RuntimeError(f"{loss!r} raised an exception, but not when asked again")

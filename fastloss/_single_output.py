@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from copy import copy
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastloss._design import make_design
+from fastloss._reduce import DomainError, LostSampleError
 from fastloss._selection import Features, take_columns
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class SingleOutput:
             self.loss, self.y, self.sample_weight, self.offset, coefficients, float(b[0]), gradient, self.n_threads
         )
         if status:
-            raise ValueError(self._outside())
+            self._refuse(coefficients, float(b[0]))
         return total, None if sums is None else sums[np.newaxis]
 
     def _evaluate_by_columns(
@@ -72,16 +74,20 @@ class SingleOutput:
             if not gradient:
                 return self.loss(self.y, z, self.sample_weight, **options), None
             total, r = self.loss.value_and_grad(self.y, z, self.sample_weight, out=z, **options)
-        except ValueError:  # labels and weights have been checked
-            raise ValueError(self._outside()) from None
+        except (DomainError, LostSampleError):  # labels and weights have been checked
+            self._refuse(coefficients, intercept)
+            raise
         sums = self.design.transposed_product(r, self.sample_weight, self.n_threads)
         return total, np.append(sums, r.sum(dtype=np.float64))[np.newaxis]
 
-    def _outside(self) -> str:
-        return (
+    def _refuse(self, coefficients: NDArray[Any], intercept: float) -> None:
+        """Raise the error of predictions for which there is no loss."""
+        with contextlib.suppress(DomainError):  # a user's own loss raises what its function does
+            self.loss(self.y, self._predict(coefficients, intercept), self.sample_weight, n_threads=self.n_threads)
+        raise ValueError(
             f"the predictions X @ w leave what {self.loss!r} takes, {self.loss.prediction_domain}; "
             "a linear model wants a loss of any real number, such as BinaryCrossEntropy(from_logits=True)"
-        )
+        ) from None
 
     def predict(self, W: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
         """The predictions X w + b + offset, in float64."""
@@ -109,6 +115,15 @@ class SingleOutput:
     ) -> NDArray[np.float64]:
         """The second derivatives as Newton's method takes them."""
         return self.loss._curvatures(self._labels, z, first, second)
+
+    def curved_product(self, z: NDArray[np.float64], V: NDArray[Any], c: NDArray[Any]) -> NDArray[np.float64]:
+        """The samples' second derivatives at predictions z times the change of these along V and c; in the mean."""
+        second = self.loss.grad_and_hess(self._labels, z, self._weights, n_threads=self.n_threads)[1]
+        plain = copy(self)
+        plain.offset = None
+        second *= plain.predict(V, c)
+        second /= self.total
+        return second
 
     def correlate(self, r: NDArray[np.float64]) -> NDArray[np.float64]:
         """X' r over the samples that count."""

@@ -17,7 +17,7 @@ from fastloss._checks import check_number
 from fastloss.losses import Loss
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["CustomLoss", "custom_loss"]
 
@@ -27,6 +27,8 @@ RESERVED = ("many_outputs", "row_labels", "curvature", "convex", "check", "cache
 
 class CustomLoss(Loss):
     """A loss whose arithmetic a user wrote: what `fastloss.custom_loss` makes. Its methods are those of all losses."""
+
+    class_weight = ignore_index = None  # for LinearObjective: no label counts otherwise than another
 
     _function: Callable[..., Any]
     _options: dict[str, Any]
@@ -50,9 +52,8 @@ class CustomLoss(Loss):
             "__doc__": function.__doc__,
         }.items():
             object.__setattr__(self, name, value)
-        self._bind_functions(
-            *kernels.addresses, list(parameters.values()), options["many_outputs"], options["row_labels"]
-        )
+        single, double = kernels.addresses
+        self._bind_functions(single, double, list(parameters.values()), options["many_outputs"], options["row_labels"])
 
     @property
     def many_outputs(self) -> bool:  # noqa: D102
@@ -85,6 +86,9 @@ class CustomLoss(Loss):
         """
         return CustomLoss(self._function, self._options, _check_parameters(self._function, parameters, self))
 
+    def targets(self, y_true: NDArray[Any], k: int) -> NDArray[Any]:  # noqa: D102
+        raise TypeError(f"what is asked for is known of cross-entropy, not of {self!r}; fista needs the gradient alone")
+
     def grad_and_hess(self, *args: Any, **kwargs: Any) -> tuple[NDArray[Any], NDArray[Any]]:  # noqa: D102
         if not self.has_hessian:
             raise TypeError(
@@ -93,17 +97,14 @@ class CustomLoss(Loss):
             )
         return super().grad_and_hess(*args, **kwargs)
 
-    def _curvatures(
-        self, y_true: NDArray[Any], y_pred: NDArray[Any], first: NDArray[Any], second: NDArray[Any]
-    ) -> NDArray[Any]:
-        if self.has_hessian:  # where the loss is concave, a step goes by how steep it is
-            return super()._curvatures(y_true, y_pred, first, second)
-        return np.where(first == 0, 0.0, bound)
-
-    def _derivatives(self, *args: Any) -> tuple[float, NDArray[Any], NDArray[Any]]:
-        value, first, second = super()._derivatives(*args)
+    def _derivatives(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None, n_threads: int | None
+    ) -> tuple[float, NDArray[Any], NDArray[Any]]:
+        value, first, second = super()._derivatives(y_true, y_pred, sample_weight, n_threads)
         if not self.has_hessian:
-            second[:] = 0
+            second[:] = self._options["curvature"] or 0.0
+            if sample_weight is not None:
+                second *= sample_weight
         return value, first, second
 
     def _reraise(self, label: Any, prediction: Any, place: str) -> None:

@@ -49,8 +49,11 @@ class Loss(BlockLoss):
     smooth: ClassVar[bool] = True
     #: Whether the second derivative is constant.
     quadratic: ClassVar[bool] = False
-    #: Whether a sample has a row of predictions.
-    many_outputs: ClassVar[bool] | property = False
+
+    @property
+    def many_outputs(self) -> bool:
+        """Whether a sample has a row of predictions."""
+        return False
 
     @property
     def convex(self) -> bool | None:
@@ -102,6 +105,10 @@ class Loss(BlockLoss):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Loss:
         return self
+
+    def labels_ok(self, y_true: NDArray[Any], k: int) -> tuple[NDArray[np.bool_], str]:
+        """Which labels are in the domain for k outputs, and the domain in words."""
+        return ~np.isnan(y_true), self.label_domain
 
     def _curvatures(self, y_true: Array, y_pred: Array, first: Array, second: Array) -> Array:
         """The second derivatives as Newton's method takes them: not 0 where the loss is about linear."""
@@ -355,7 +362,6 @@ class CategoricalCrossEntropy(Loss):
     the loss NaN; -inf elsewhere is a class of probability 0. Where no sample counts, the mean is NaN, its gradient 0.
     """
 
-    many_outputs = True
     label_domain = "class indices, integers from 0 to the number of classes - 1"
 
     def __init__(
@@ -406,6 +412,10 @@ class CategoricalCrossEntropy(Loss):
             object.__setattr__(self, "prediction_domain", "probabilities in [0, 1]")
 
     @property
+    def many_outputs(self) -> bool:  # noqa: D102
+        return True
+
+    @property
     def has_conjugate(self) -> bool:  # noqa: D102
         return bool(self.from_logits)
 
@@ -413,6 +423,12 @@ class CategoricalCrossEntropy(Loss):
         """Raise ValueError where ``class_weight`` does not have k entries."""
         if self.class_weight is not None and len(self.class_weight) != k:
             raise ValueError(f"class_weight must have one entry for each of {k} classes, got {len(self.class_weight)}")
+
+    def labels_ok(self, y_true: NDArray[Any], k: int) -> tuple[NDArray[np.bool_], str]:  # noqa: D102
+        if y_true.ndim == 1:
+            whole = (y_true >= 0) & (y_true < k) & (y_true == np.floor(y_true))
+            return whole, f"class indices, integers from 0 to {k - 1}"
+        return (y_true >= 0) & (y_true <= 1), "class indices, or probabilities in [0, 1]"
 
     def targets(self, y_true: Array, k: int) -> Array:
         """The weights a_c of -log p_c for each sample, shape (n, k); 0 for ignored ones.

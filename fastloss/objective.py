@@ -17,7 +17,7 @@ from fastloss._logits import Data, used_mask
 from fastloss._many_outputs import ManyOutputs
 from fastloss._rows import Compressed
 from fastloss._single_output import SingleOutput
-from fastloss.losses import CategoricalCrossEntropy, Loss
+from fastloss.losses import Loss
 from fastloss.penalties import L1, ElasticNet
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class LinearObjective:
         is an intercept, which takes care of that): coefficient j counts in it times the standard deviation of its
         feature, weighted as the samples are. X stays as it is, so a sparse one stays sparse, and coefficients are those
         of X. A feature that is constant is not scaled.
+    n_outputs : int, optional
+        K, where it is not what ``y`` says; for a loss of many outputs only.
     n_threads : int, optional
         As for the losses: results do not depend on it, to the last bit. Products of a dense X with K classes are left
         to NumPy's BLAS, with its own number of threads.
@@ -96,6 +98,7 @@ class LinearObjective:
         fit_intercept: bool = True,
         offset: ArrayLike | None = None,
         standardize: bool = False,
+        n_outputs: int | None = None,
         n_threads: int | None = None,
     ) -> None:
         self._design = make_design(X)
@@ -116,9 +119,11 @@ class LinearObjective:
         self.n_samples, self.n_features = self._design.shape
         self._outputs: SingleOutput | ManyOutputs
         try:
-            if isinstance(loss, CategoricalCrossEntropy):
-                self._outputs = self._many_outputs(y, sample_weight, offset)
+            if loss.many_outputs:
+                self._outputs = self._many_outputs(y, sample_weight, offset, n_outputs)
             else:
+                if n_outputs not in (None, 1):
+                    raise ValueError(f"n_outputs must be 1 for {loss!r}, got {n_outputs!r}")
                 self._outputs = self._single_output(y, sample_weight, offset)
         except ValueError as error:
             raise ValueError(str(error).replace("y_true", "y", 1)) from None
@@ -139,9 +144,14 @@ class LinearObjective:
         self.offset = None if offset is None else _finite(self._vector(offset, "offset"))
         return SingleOutput(self._design, self.loss, self.y, self.sample_weight, self.offset, self.n_threads)
 
-    def _many_outputs(self, y: ArrayLike, sample_weight: ArrayLike | None, offset: ArrayLike | None) -> ManyOutputs:
+    def _many_outputs(
+        self, y: ArrayLike, sample_weight: ArrayLike | None, offset: ArrayLike | None, n_outputs: int | None
+    ) -> ManyOutputs:
         n, loss = self.n_samples, self.loss
-        assert isinstance(loss, CategoricalCrossEntropy)
+        if n_outputs is not None and (
+            isinstance(n_outputs, bool) or not hasattr(n_outputs, "__index__") or n_outputs < 1
+        ):
+            raise ValueError(f"n_outputs must be a positive integer, got {n_outputs!r}")
         labels = as_real_array(y, "y")
         if labels.shape[:1] != (n,) or labels.ndim > 2 or (labels.ndim == 2 and labels.shape[1] == 0):
             raise ValueError(
@@ -158,11 +168,15 @@ class LinearObjective:
             k = shift.shape[1]
         elif loss.class_weight is not None:
             k = len(loss.class_weight)
+        elif n_outputs is not None:
+            k = n_outputs
         else:
             used = used_mask(Data(self.X, labels, self.sample_weight, None, loss), slice(None))
             counted = labels if used is None else labels[used]
             largest = float(counted[np.isfinite(counted)].max(initial=0))  # the others are refused in a moment
             k = int(largest) + 1 if largest < 2**31 else 1
+        if n_outputs not in (None, k):
+            raise ValueError(f"n_outputs must be {k}, as y, offset or class_weight say; got {n_outputs}")
         if shift is not None and shift.shape[1] != k:
             raise ValueError(f"offset must have one column for each of {k} classes, got {shift.shape[1]}")
         self.y = labels
@@ -249,6 +263,38 @@ class LinearObjective:
             return value, gradient
         out[:] = gradient
         return value, out
+
+    def hessp(self, w: ArrayLike, direction: ArrayLike) -> NDArray[np.float64]:
+        """The product of the smooth part's second derivatives with a vector: ``hessp`` of `scipy.optimize.minimize`.
+
+        Parameters
+        ----------
+        w : array_like of shape (size,)
+            The point.
+        direction : array_like of shape (size,)
+            The vector.
+
+        Returns
+        -------
+        ndarray of shape (size,), float64
+            Three passes over X: predictions, their change along ``direction``, and what becomes of the gradient.
+
+        Raises
+        ------
+        TypeError
+            If the loss has no second derivative.
+        ValueError
+            If ``w`` or ``direction`` does not fit.
+        """
+        _, W, b = self._split(w)
+        _, V, c = self._split(direction)
+        change = self._outputs.curved_product(self._outputs.predict(W, b), V, c)
+        product = self.correlate(change).reshape(self.n_outputs, -1)
+        if self.penalty.l2:
+            product = product + 2 * self.costs.ridge.reshape(V.shape) * V
+        if self.fit_intercept:
+            product = np.column_stack([product, change.reshape(len(change), -1).sum(axis=0)])
+        return product.ravel()
 
     def objective(self, w: ArrayLike) -> float:
         """The whole objective, with all of the penalty; infinite where a coefficient must not be negative but is."""

@@ -1,9 +1,9 @@
 """Elementary functions for losses of one's own.
 
-Inside a function that `fastloss.custom_loss` compiles, and inside any ``@numba.njit`` function, these become branch-free
-code that loops over arrays vectorise; called from Python they are those of `math`, with IEEE results where `math` raises.
-`fastloss.custom_loss` puts them in the place of their namesakes of `math` and NumPy by itself, so only those without a
-namesake, `sigmoid` and `softplus`, need to be named.
+Inside a function that `fastloss.custom_loss` compiles, and inside any ``@numba.njit`` function, these become
+branch-free code that loops over arrays vectorise; called from Python they are those of `math`, with IEEE results where
+`math` raises. `fastloss.custom_loss` puts them in the place of their namesakes of `math` and NumPy by itself, so only
+those without a namesake, `sigmoid` and `softplus`, need to be named.
 """
 
 from __future__ import annotations

@@ -89,6 +89,20 @@ def record_ulp(request):
     return record
 
 
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # of a process of pytest-xdist
+        session.config.workeroutput["ulps"] = [*session.config.stash.get(ULPS, {}).items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    table = node.config.stash.setdefault(ULPS, {})
+    for key, errors in getattr(node, "workeroutput", {}).get("ulps", ()):
+        cell = table.setdefault(tuple(key), {})
+        for what, error in errors.items():
+            cell[what] = max(cell.get(what, 0.0), error)
+
+
 def pytest_terminal_summary(terminalreporter, config):
     table = config.stash.get(ULPS, {})
     if not table:

@@ -48,6 +48,7 @@ def names(path):
 
 SHARED = {
     "fastloss/__init__.py",
+    "fastloss/__init__.pxd",
     "fastloss/py.typed",
     "fastloss/_reduce.pyi",
     "fastloss/_runtime.pxd",

@@ -393,7 +393,7 @@ def test_shapes_that_do_not_fit(dtype):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["1", b"1", 1.0, 1j, {}, object(), [], [[1.0]], ["a"], [1, -1], [nan], [1, inf], [1j]], ids=repr
+    "wrong", ["1", b"1", 1.0, 1j, {}, object, [], [[1.0]], ["a"], [1, -1], [nan], [1, inf], [1j]], ids=repr
 )
 def test_class_weights_are_numbers_one_for_each_class(wrong):
     with pytest.raises((TypeError, ValueError), match=r"^class_weight must"):

@@ -67,3 +67,30 @@ def test_sparse_grid_search():
     accuracy, used = load("sparse_grid_search").main(["--documents", "1500", "--terms", "1000"])
     assert accuracy > 0.9
     assert 10 < len(used) < 300
+
+
+def test_custom_loss(tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("numba", reason="Numba is not installed")
+    picture = tmp_path / "custom_loss.png"
+    errors = load("custom_loss").main(["--output", str(picture)])
+    squared = errors.pop("squared error")
+    assert max(errors.values()) < 0.5 < 1 < squared
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_boosting():
+    pytest.importorskip("xgboost", reason="XGBoost is not installed")
+    pytest.importorskip("lightgbm", reason="LightGBM is not installed")
+    errors = load("boosting").main(["--samples", "3000", "--rounds", "60"])
+    assert errors["LightGBM, our Huber"] == pytest.approx(errors["LightGBM, its Huber"], rel=1e-6)
+    for library in ("XGBoost", "LightGBM"):
+        squared = errors[f"{library}, its squared error"]
+        assert all(error < squared / 2 for name, error in errors.items() if name.startswith(f"{library}, our"))
+
+
+def test_torch_training():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    circle, words, start = load("torch_training").main(["--samples", "4000", "--classes", "300", "--epochs", "5"])
+    assert circle[-1] < 0.35 < circle[0]
+    assert words[-1] < start / 10

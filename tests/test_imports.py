@@ -30,13 +30,15 @@ LAYERS = [
 ]
 # Extras and who may import them; the starred ones inside functions only.
 EXTRAS = {
-    "sklearn": {"linear_model", "*demo", "*cli"},
+    "sklearn": {"linear_model", "interop", "*demo", "*cli"},
     "joblib": {"linear_model"},
     "threadpoolctl": {"linear_model"},
-    "numba": {"custom"},
+    "numba": {"_numba"},
+    "llvmlite": {"_numba"},
     "matplotlib": {"plotting"},
     "torch": {"interop"},
-    "dask": {"interop"},
+    "xgboost": {"interop"},
+    "lightgbm": {"interop"},
     "jax": {"interop"},
     "scipy": {"linear_model", "*"},
 }

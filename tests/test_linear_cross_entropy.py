@@ -126,7 +126,9 @@ def test_blocks_and_tiles_do_not_show(small_blocks, options, soft, weighted, row
 
 
 @pytest.mark.parametrize(
-    "wanted", [(), ("X",), ("W",), ["bias"], ("W", "X"), ("bias", "W"), {"X", "bias"}, ALL], ids=str
+    "wanted",
+    [(), ("X",), ("W",), ["bias"], ("W", "X"), ("bias", "W"), frozenset({"X", "bias"}), ALL],
+    ids=lambda wanted: f"{type(wanted).__name__} {sorted(wanted)}",
 )
 def test_the_gradients_asked_for(wanted, dtype):
     given = draw(weighted=True, dtype=dtype, **OPTIONS["all"])

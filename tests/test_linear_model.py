@@ -33,6 +33,7 @@ CHECKED = [
     ours.LassoCV(cv=3, alphas=10),
     ours.ElasticNetCV(cv=3, alphas=10),
     ours.LogisticRegressionCV(**LOGISTIC_CV),
+    ours.LossRegressor(alpha=0.1),
 ]
 
 
@@ -373,7 +374,7 @@ def test_warm_starts():
     assert model.n_iter_[0] <= 2
 
 
-@pytest.mark.parametrize("name", ours.__all__)
+@pytest.mark.parametrize("name", sorted({*ours.__all__} - {"LossRegressor"}))
 def test_the_parameters_are_scikit_learns(name):
     mine, other = getattr(ours, name), getattr(theirs, name)
     assert issubclass(mine, other)
@@ -432,3 +433,39 @@ def test_X_is_not_changed():
     X.flags.writeable = y.flags.writeable = False
     for model in (ours.Lasso(), ours.LassoCV(alphas=3), ours.HuberRegressor()):
         model.fit(X, y)
+
+
+def test_a_regressor_of_any_loss():
+    import fastloss as fl
+
+    X, y = datasets.load_diabetes(return_X_y=True)
+    y = y / y.std()
+    lasso = ours.Lasso(alpha=0.05, tol=1e-8).fit(X, y)
+    same = ours.LossRegressor(alpha=0.1, tol=1e-10).fit(X, y)  # its loss is not halved
+    np.testing.assert_allclose(same.coef_, lasso.coef_, rtol=1e-6, atol=1e-6)
+    assert same.dual_gap_ <= 1e-10 * (y**2).mean()
+    huber = ours.LossRegressor(fl.Huber(0.5), alpha=0.01, l1_ratio=0.5)
+    assert -huber.fit(X, y).score(X, y) == pytest.approx(fl.Huber(0.5)(y, huber.predict(X)), rel=1e-14)
+    again = pickle.loads(pickle.dumps(clone(huber).fit(X, y)))
+    np.testing.assert_array_equal(again.coef_, huber.coef_)
+    with pytest.raises(TypeError, match="loss must be of one output"):
+        ours.LossRegressor(fl.CategoricalCrossEntropy(from_logits=True)).fit(X, y)
+
+
+def test_a_regressor_of_a_loss_of_the_users_own():
+    import fastloss as fl
+
+    pytest.importorskip("numba", reason="custom_loss needs Numba")
+    X, y = datasets.load_diabetes(return_X_y=True)
+    y = y / y.std()
+
+    @fl.custom_loss
+    def squares(y, z):
+        return (z - y) ** 2, 2 * (z - y)
+
+    model = ours.LossRegressor(squares, alpha=0.1, tol=1e-9)
+    np.testing.assert_allclose(model.fit(X, y).coef_, ours.Lasso(alpha=0.05).fit(X, y).coef_, atol=1e-5)
+    search = selection.GridSearchCV(model, {"alpha": [0.01, 0.1], "loss": [squares, fl.Huber(0.5)]}, cv=3, n_jobs=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # loky's own
+        assert search.fit(X, y).best_score_ > -1

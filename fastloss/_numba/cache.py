@@ -6,6 +6,7 @@ functions that are called, the constants they see, and this package.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
 from pathlib import Path
@@ -111,7 +112,5 @@ class KernelCache:
             warnings.simplefilter("ignore")
             if not all(self._implementation.check_cachable(kernel) for kernel in kernels):
                 return
-        try:
+        with contextlib.suppress(OSError):  # a full disk, or Windows where another process reads the file
             self._file.save(self._key, (description, [self._implementation.reduce(kernel) for kernel in kernels]))
-        except OSError:  # a full disk, or Windows where another process reads the file
-            pass

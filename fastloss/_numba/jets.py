@@ -1,10 +1,10 @@
 """Forward-mode differentiation: numbers that carry their first and second derivatives, as a type for Numba.
 
-A `Jet` is (f, f', f'') by one variable. Arithmetic and elementary functions take it as they take a number, so that the
-function that computes a loss, called with a jet for the prediction, computes both derivatives beside it. Griewank and
-Walther (2008), "Evaluating Derivatives", chapter 13. At a kink they are those to the right, throughout: numbers that are
-equal compare by how they change, so that branches, abs, max and min go on as they do just to the right of the point, and
-a smooth function that is put together of such pieces has the right derivatives.
+A `Jet` is (f, f', f'') by one variable. Arithmetic and elementary functions take it as they take a number, so that
+the function that computes a loss, called with a jet for the prediction, computes both derivatives beside it. Griewank
+and Walther (2008), "Evaluating Derivatives", chapter 13. At a kink they are those to the right, throughout: numbers
+that are equal compare by how they change, so that branches, abs, max and min go on as they do just to the right of the
+point, and a smooth function that is put together of such pieces has the right derivatives.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fastloss._numba.vector_math import INLINED, log1p_unit, sigmoid_from, softp
 FIELDS = ("value", "first", "second")
 
 
-class Jet(types.Type):  # type: ignore[misc]
+class Jet(types.Type):
     """The type: a number of `dtype` with two derivatives."""
 
     def __init__(self, dtype: Any) -> None:
@@ -45,7 +45,7 @@ class Jet(types.Type):  # type: ignore[misc]
 
 
 @register_model(Jet)
-class _JetModel(models.StructModel):  # type: ignore[misc]
+class _JetModel(models.StructModel):
     def __init__(self, manager: Any, jet: Jet) -> None:
         super().__init__(manager, jet, [(field, jet.dtype) for field in FIELDS])
 
@@ -54,7 +54,7 @@ for _field in FIELDS:
     make_attribute_wrapper(Jet, _field, _field)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def make(context, value, first, second):
     """A jet of the type of `value`."""
     jet = Jet(value)

@@ -34,7 +34,7 @@ FLOATS = {"f32": types.float32, "f64": types.float64}
 SCALARS = {types.float32: np.float32, types.float64: np.float64}
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _pointer(context, address, like):
     """A pointer to numbers of the type of `like`, from its address."""
     kind = types.CPointer(like)
@@ -45,7 +45,7 @@ def _pointer(context, address, like):
     return kind(address, like), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _scratch(context, like):
     """A part's worth of numbers of the type of `like`, on the stack."""
     kind = types.CPointer(like)
@@ -59,7 +59,7 @@ def _scratch(context, like):
     return kind(like), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _guarded(context, function, args):
     """Calls a compiled function: whether it raised, and what it returned (anything, where it raised)."""
     signature = function.get_call_type(context, tuple(args), {})
@@ -83,7 +83,7 @@ def _guarded(context, function, args):
 
 @njit(fastmath={"reassoc"}, forceinline=True)
 def _sum(a, b):
-    """a + b of which the order may change, so that a sum runs in SIMD lanes; nothing else may."""
+    """Adds, in an order that may change, so that a sum runs in SIMD lanes; nothing else may change."""
     return a + b
 
 
@@ -159,7 +159,7 @@ def _evaluations(function: Any, kind: Any, given: int, curved: bool) -> tuple[An
 
 @njit(**OPTIONS)
 def _write(out, start, count, numbers, weights, weighted, scale, zero):
-    """out = scale * weight * numbers, and 0 where the weight is 0."""
+    """Writes scale * weight * numbers, and 0 where the weight is 0."""
     if weighted:
         for i in range(count):
             w = weights[start + i]
@@ -170,7 +170,7 @@ def _write(out, start, count, numbers, weights, weighted, scale, zero):
             out[start + i] = factor * numbers[i]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _like(context, like, number):
     """`number` in the type of `like`."""
 
@@ -208,7 +208,7 @@ def _scalar_block(function: Any, kind: Any, count: int, given: int, curved: bool
         factor = number(scale)
         total = 0.0
         found = np.int32(0)
-        start = 0
+        start = np.intp(0)  # a literal would have everything compiled once more
         while start < n:
             m = min(PART, n - start)
             bad = zero
@@ -287,10 +287,7 @@ def _row_block(point: Any, kind: Any, count: int, row_labels: bool) -> Callable[
     @njit(**OPTIONS)
     def is_missing(label):
         if row_labels:
-            for x in label:
-                if x != x:
-                    return True
-            return False
+            return np.isnan(label).any()
         return label != label
 
     def block(params, n, k, y, z, weight, scale, value, gradient, hessian, status):
@@ -334,11 +331,11 @@ def _row_block(point: Any, kind: Any, count: int, row_labels: bool) -> Callable[
 def _loader(count: int) -> Callable[..., Any]:
     """Reads `count` parameters, into a tuple of the type of the computation."""
     if count == 0:
-        return njit(**OPTIONS)(lambda params, zero: ())  # type: ignore[no-any-return]
+        return njit(**OPTIONS)(lambda params, zero: ())
     names = {"_like": _like}
     parts = ", ".join(f"_like(zero, params[{i}])" for i in range(count))
     exec(f"def load(params, zero):\n    return ({parts},)", names)
-    return njit(**OPTIONS)(names["load"])  # type: ignore[no-any-return]
+    return njit(**OPTIONS)(names["load"])
 
 
 class _Ready:
@@ -423,7 +420,7 @@ def describe(function: Callable[..., Any], count: int) -> tuple[int, bool]:
 
 def dump_function(function: Callable[..., Any]) -> bytes:
     """A function as bytes; by its code, since its name may now be that of the loss that was made of it."""
-    return dumps(function)  # type: ignore[no-any-return]
+    return dumps(function)
 
 
 def load_function(code: bytes) -> Callable[..., Any]:

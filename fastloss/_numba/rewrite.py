@@ -107,15 +107,16 @@ def _replacement(function: Any, compiler: type[CompilerBase], context: Any) -> A
         try:
             context.resolve_value_type(function)
             return None  # known to Numba: somebody has said what it compiles to
-        except NumbaError:
+        except (NumbaError, ValueError):
             pass
     return compiled(function, compiler)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def compiled(function: Callable[..., Any], compiler: type[CompilerBase]) -> Any:
     """A user's function as it is compiled here."""
-    return njit(pipeline_class=compiler, **OPTIONS)(function)
+    # An index outside an array is an exception, not a crash.
+    return njit(pipeline_class=compiler, boundscheck=True, **OPTIONS)(function)
 
 
 def prepared_exp(x: float, e: float) -> float:
@@ -126,13 +127,13 @@ def prepared_exp(x: float, e: float) -> float:
 WHOLE, PREPARE, REST = "whole", "prepare", "rest"
 
 
-class _Rewrite(FunctionPass):  # type: ignore[misc]
+class _Rewrite(FunctionPass):
     """The pass. Of its subclasses, one for each compiler, `part` says what of the function is compiled.
 
-    A function that takes an exponential before its first branch is compiled in two parts: what leads to the exponential,
-    and the rest, which is given it; for two loops of short chains of operations overlap in a CPU where one of long
-    chains does not (logistic loss, Zen 3: 6.7 -> 5.0 ns a sample). The rest finds the exponential beside its first
-    argument: (y, e) instead of y.
+    A function that takes an exponential before its first branch is compiled in two parts: what leads to the
+    exponential, and the rest, which is given it; for two loops of short chains of operations overlap in a CPU where one
+    of long chains does not (logistic loss, Zen 3: 6.7 -> 5.0 ns a sample). The rest finds the exponential beside its
+    first argument: (y, e) instead of y.
     """
 
     narrow = False
@@ -205,7 +206,7 @@ def _variable(scope: Any, loc: Any) -> Any:
 
 
 def _call(function: Callable[..., Any], arguments: list[Any], target: Any, scope: Any) -> list[Any]:
-    """target = function(*arguments), as statements."""
+    """Statements that assign function(*arguments)."""
     name = _variable(scope, target.loc)
     return [
         ir.Assign(ir.Global(function.__name__, function, target.loc), name, target.loc),
@@ -272,7 +273,7 @@ def _narrowed(statement: Any, scope: Any) -> list[Any]:
     return [statement]
 
 
-class Compiler(CompilerBase):  # type: ignore[misc]
+class Compiler(CompilerBase):
     """Numba's own passes with the one above."""
 
     rewrite: type[_Rewrite]
@@ -289,7 +290,7 @@ def _make_compiler(kind: Any, part: str, whole: type[Compiler] | None) -> type[C
     name = f"fastloss_{kind}_{part}"
     rewrite = type(name, (_Rewrite,), {"_name": name, "part": part, "narrow": _is_narrow(kind)})
     compiler = type(f"{name}_compiler", (Compiler,), {"rewrite": register_pass(True, False)(rewrite)})
-    rewrite.compiler = whole or compiler  # type: ignore[attr-defined]
+    rewrite.compiler = whole or compiler
     return compiler
 
 
@@ -304,6 +305,6 @@ SPLIT = {
 def takes_exponential(function: Callable[..., Any]) -> bool:
     """Whether a function can be compiled in two parts."""
     function_ir = run_frontend(function)
-    rewrite = COMPILERS[types.float64].rewrite()  # type: ignore[attr-defined]
+    rewrite = COMPILERS[types.float64].rewrite()
     rewrite._functions(function_ir, cpu_target.typing_context)
     return rewrite._exponentials(function_ir) is not None

@@ -68,14 +68,14 @@ _SINGLE = SimpleNamespace(
 
 
 def _reinterpret(source: Any, target: Any) -> Callable[..., Any]:
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def reinterpret(context: Any, x: Any) -> Any:
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Sequence[Any]) -> Any:
             return builder.bitcast(args[0], context.get_value_type(target))
 
         return target(source), generate
 
-    return reinterpret  # type: ignore[no-any-return]
+    return reinterpret
 
 
 def _polynomial(c: Sequence[Any]) -> Callable[..., Any]:
@@ -93,7 +93,7 @@ def _polynomial(c: Sequence[Any]) -> Callable[..., Any]:
     lines = [f"    x{2 * h} = x{h} * x{h}" for h in (1, 2, 4) if 2 * h < len(c)]
     source = "\n".join(["def polynomial(x1):", *lines, f"    return {write(0, len(c))}"])
     exec(source, names)  # the only names in it are those above
-    return njit(**INLINED)(names["polynomial"])  # type: ignore[no-any-return]
+    return njit(**INLINED)(names["polynomial"])
 
 
 def _functions(c: SimpleNamespace) -> dict[str, Callable[..., Any]]:

@@ -9,7 +9,8 @@
  * n is the number of samples and k the number of outputs of each: z, gradient and hessian hold n * k numbers in C
  * order; value and weight hold n; y holds n or n * k, as `label_width` of the kernel says. weight may be NULL (all 1).
  * A sample of weight 0 contributes exactly 0 to everything, even where its loss is not finite. gradient may be z itself
- * (in place), and y where each sample has one number of either; otherwise no two arrays overlap. Arguments outside the
+ * (in place; not for a loss of several outputs that a user wrote), and y where each sample has one number of either;
+ * otherwise no two arrays overlap. Arguments outside the
  * domain set bits of *status, which the caller cleared, and never make the kernel read or write elsewhere. A kernel
  * never blocks, allocates or throws.
  *

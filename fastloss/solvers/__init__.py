@@ -18,6 +18,7 @@ from fastloss.solvers.prox_newton import ProxNewton, prox_newton
 from fastloss.solvers.result import (
     ConvergenceWarning,
     Monitor,
+    NonConvexWarning,
     Result,
     check_max_iter,
     check_newton,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from fastloss.objective import LinearObjective
 
-__all__ = ["ConvergenceWarning", "Result", "fista", "minimize"]
+__all__ = ["ConvergenceWarning", "NonConvexWarning", "Result", "fista", "minimize"]
 
 SOLVERS: dict[str, Callable[..., Result]] = {
     "fista": fista,
@@ -88,6 +89,8 @@ def minimize(
 
     Warns
     -----
+    NonConvexWarning
+        If the loss, one of the user's own, is not convex: the result may not be the minimum.
     ConvergenceWarning
         If the solver stopped before the tolerance was reached; ``success`` is then False.
 
@@ -97,6 +100,13 @@ def minimize(
         If an argument is not what it may be, or the solver cannot handle the loss.
     """
     check_objective(obj)
+    if obj.loss.convex is False:
+        warnings.warn(
+            f"{obj.loss!r} is not convex: where the solver ends is a stationary point, but may not be the minimum, and "
+            "depends on w0",
+            NonConvexWarning,
+            stacklevel=2,
+        )
     run = SOLVERS[_choose(obj, solver)]
     with _not_finite_is_found():
         return run(obj, w0, tol=tol, max_iter=max_iter, callback=callback, verbose=verbose)
@@ -155,7 +165,7 @@ def _choose(obj: LinearObjective, solver: str) -> str:
         raise ValueError(f"solver must be 'auto', {', '.join(map(repr, SOLVERS))}; got {solver!r}")
     if solver != "auto":
         return solver
-    if not obj.loss.smooth:
+    if not (obj.loss.smooth and obj.loss.has_curvature):
         return "fista"
     if obj.has_many_outputs and not obj.penalty.l1 and not obj.penalty.positive and len(obj.costs) > FEW:
         return "lbfgs"  # all coefficients of all classes are used: too many for a working set

@@ -26,6 +26,10 @@ class ConvergenceWarning(UserWarning):
     """A solver stopped before it reached the tolerance."""
 
 
+class NonConvexWarning(UserWarning):
+    """A loss is not convex: what a solver finds may not be the minimum."""
+
+
 class Result:
     """The outcome of a run, under SciPy's names.
 
@@ -77,6 +81,11 @@ def check_newton(obj: LinearObjective, solver: str) -> None:
             f"{solver} needs a loss with a continuous gradient: SquaredError, Huber, Poisson, "
             f"BinaryCrossEntropy(from_logits=True) or CategoricalCrossEntropy(from_logits=True); got {obj.loss!r}. "
             "Huber comes near it."
+        )
+    if not obj.loss.has_curvature:
+        raise TypeError(
+            f"{solver} needs second derivatives or a bound on them, and {obj.loss!r} has none: give custom_loss a "
+            "curvature, or use fista"
         )
 
 
