@@ -696,7 +696,7 @@ cdef int refuse_raised(BlockLoss loss, const Job *job) except -1:
     """Raise the exception of the first sample for which a user's function raises."""
     if job.gradient != NULL and (overlap(job.gradient, job.z) or overlap(job.gradient, job.y)):
         raise LostSampleError(
-            f"{loss!r} raised an exception, for a sample that its gradient has replaced: without out= it says for which")
+            f"{loss!r} raised an exception, for a sample that its gradient replaced: without out= it says for which")
     cdef int64_t i = first_fault(job, FASTLOSS_RAISED)
     if i == job.n:
         raise RuntimeError(f"{loss!r} raised an exception, but not when asked again")

@@ -154,9 +154,31 @@ def _numba() -> Any:
 
 
 @overload
-def custom_loss(function: Callable[..., Any], /, **options: Any) -> CustomLoss: ...
+def custom_loss(
+    function: Callable[..., Any],
+    /,
+    *,
+    many_outputs: bool = False,
+    row_labels: bool = False,
+    curvature: float | None = None,
+    convex: bool | None = None,
+    check: bool = True,
+    cache: bool = True,
+    **parameters: float,
+) -> CustomLoss: ...
 @overload
-def custom_loss(function: None = None, /, **options: Any) -> Callable[[Callable[..., Any]], CustomLoss]: ...
+def custom_loss(
+    function: None = None,
+    /,
+    *,
+    many_outputs: bool = False,
+    row_labels: bool = False,
+    curvature: float | None = None,
+    convex: bool | None = None,
+    check: bool = True,
+    cache: bool = True,
+    **parameters: float,
+) -> Callable[[Callable[..., Any]], CustomLoss]: ...
 
 
 def custom_loss(

@@ -230,10 +230,16 @@ def _scalar_block(function: Any, kind: Any, count: int, given: int, curved: bool
                     for i in range(m):
                         total = _sum(total, np.float64(v[i]))
             else:
-                for i in range(m):
-                    label = labels[start + i]
-                    raised, v[i], g[i], h[i] = three(label, prepared[i], predictions[start + i], arguments)
-                    bad = _sum(bad, is_bad(raised, label))
+                if hessian == 0:
+                    for i in range(m):
+                        label = labels[start + i]
+                        raised, v[i], g[i], _ = two(label, prepared[i], predictions[start + i], arguments)
+                        bad = _sum(bad, is_bad(raised, label))
+                else:
+                    for i in range(m):
+                        label = labels[start + i]
+                        raised, v[i], g[i], h[i] = three(label, prepared[i], predictions[start + i], arguments)
+                        bad = _sum(bad, is_bad(raised, label))
                 if weight == 0:
                     for i in range(m):
                         total = _sum(total, np.float64(v[i]))
