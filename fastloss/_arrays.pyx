@@ -10,7 +10,7 @@ cdef type ndarray = np.ndarray
 
 
 # DLPack's numbers for memory that the CPU reads: its own, and pinned or managed by a GPU's driver.
-HOST = (1, 3, 11, 13)
+cdef tuple HOST = (1, 3, 11, 13)
 
 
 def from_other_library(x, str name):
