@@ -277,7 +277,7 @@ cdef class Design:
         cdef int32_t status = 0
         cdef double sum
         cdef double *gradients = NULL
-        job.kernel = kernel_of(loss)[0]
+        job.kernel = kernel_of(loss, job.single)[0]
         job.gradient = gradient
         job.y = address(y)
         job.weight = address(weight)

@@ -9,4 +9,4 @@ cdef class BlockLoss:
     cdef bint rereads  # whether the kernel reads a row again after it began to write its gradient
 
 
-cdef const fastloss_kernel *kernel_of(BlockLoss loss) except NULL
+cdef const fastloss_kernel *kernel_of(BlockLoss loss, bint single) except NULL

@@ -323,9 +323,14 @@ class LostSampleError(RuntimeError):
     """A user's loss raised an exception for a sample that its gradient, written in place, has replaced."""
 
 
-cdef const fastloss_kernel *kernel_of(BlockLoss loss) except NULL:
+cdef const fastloss_kernel *kernel_of(BlockLoss loss, bint single) except NULL:
+    """The kernel of a loss, with its function for the dtype."""
     if loss.kernel.f64 == NULL:
         raise TypeError(f"{type(loss).__name__} has no kernel: use one of the losses, such as SquaredError()")
+    if single and loss.kernel.f32 == NULL:
+        loss.kernel.f32 = <fastloss_block_f32><size_t>loss._function_for_float32()
+        if loss.soft.f64 != NULL:
+            loss.soft.f32 = loss.kernel.f32
     return &loss.kernel
 
 
@@ -456,8 +461,11 @@ cdef class BlockLoss:
         if entry.outputs != 1:
             self.soft = make_kernel(entry_of(kernel + "_soft"), self.parameters, len(parameters), weighs)
 
-    def _bind_functions(self, size_t f32, size_t f64, parameters, bint many_outputs, bint row_labels):
-        """Take block functions by their addresses, instead of those of a name; once. The caller keeps them alive."""
+    def _bind_function(self, size_t f64, parameters, bint many_outputs, bint row_labels):
+        """Take a block function by its address, instead of those of a name; once. The caller keeps it alive.
+
+        That for float32 is asked for when it is needed: `_function_for_float32`.
+        """
         if self.parameters != NULL:
             raise AttributeError(f"{type(self).__name__} is immutable; make a new one")
         self.parameters = <double *>malloc(max(1, len(parameters)) * sizeof(double))
@@ -469,10 +477,14 @@ cdef class BlockLoss:
         self.rereads = many_outputs
         self.kernel = fastloss_kernel(
             version=FASTLOSS_KERNEL_VERSION, label_width=0 if row_labels else 1, outputs=0 if many_outputs else 1,
-            n_params=len(parameters), params=self.parameters, f32=<fastloss_block_f32>f32,
+            n_params=len(parameters), params=self.parameters, f32=NULL,
             f64=<fastloss_block_f64>f64, weigh_f32=NULL, weigh_f64=NULL)
         if row_labels:
             self.soft = self.kernel
+
+    def _function_for_float32(self):
+        """The address of the block function for float32."""
+        raise TypeError(f"{self!r} has no kernel for float32")
 
     def _reraise(self, label, prediction, place):
         """Raise the exception of a kernel that says it has one."""
@@ -484,6 +496,8 @@ cdef class BlockLoss:
     @property
     def kernel_address(self):
         """Address of the C struct ``fastloss_kernel`` (``fastloss/simd/kernel.h``); valid while this object lives."""
+        if self.kernel.f64 != NULL:
+            kernel_of(self, True)  # all of it
         return <size_t>&self.kernel
 
     def __call__(self, y_true, y_pred, sample_weight=None, *, reduction="mean", n_threads=None):
@@ -590,12 +604,12 @@ cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction redu
     cdef double sum = 0
     cdef int first_output, i, sample_axes
     value = None
-    job.kernel = kernel_of(loss)[0]
     arguments.held = 0
     try:
         job.y = take(&arguments, y_true, "y_true")
         job.z = take(&arguments, y_pred, "y_pred")
         job.single = job.z.dtype == FLOAT32
+        job.kernel = kernel_of(loss, job.single)[0]
         if job.kernel.outputs == 1:
             job.n = job.z.size
             job.k = job.label_width = 1

@@ -52,8 +52,9 @@ class CustomLoss(Loss):
             "__doc__": function.__doc__,
         }.items():
             object.__setattr__(self, name, value)
-        single, double = kernels.addresses
-        self._bind_functions(single, double, list(parameters.values()), options["many_outputs"], options["row_labels"])
+        self._bind_function(
+            kernels.address("f64"), list(parameters.values()), options["many_outputs"], options["row_labels"]
+        )
 
     @property
     def many_outputs(self) -> bool:  # noqa: D102
@@ -106,6 +107,9 @@ class CustomLoss(Loss):
             if sample_weight is not None:
                 second *= sample_weight
         return value, first, second
+
+    def _function_for_float32(self) -> int:
+        return int(self._kernels.address("f32"))
 
     def _reraise(self, label: Any, prediction: Any, place: str) -> None:
         """Raise what the function raises for a sample, in Python, where it can say more."""

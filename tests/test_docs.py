@@ -64,3 +64,11 @@ def test_the_example_of_adding_a_loss(tmp_path):
     passed = re.search(r"(\d+) passed", printed)
     assert passed, printed
     assert int(passed[1]) >= FEWEST_TESTS, printed
+
+
+def test_the_page_on_losses_of_ones_own(tmp_path, python):
+    pytest.importorskip("numba", reason="custom_loss needs Numba")
+    page = (ROOT / "docs" / "custom_losses.md").read_text()
+    path = tmp_path / "page.py"
+    path.write_text("\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)) + "\nprint(value, wider)\n")
+    assert python(path.read_text(), timeout=120) == "0.34657359027997264 cauchy(scale=2.0)"

@@ -66,7 +66,7 @@ def _package() -> str:
 
 
 class KernelCache:
-    """The place of one function's kernels; without a file where there can be none, as for a function typed in a shell.
+    """The place of one kernel of a function; without a file where there can be none, as for one typed into a shell.
 
     Safe under concurrent processes: files are written beside their place and moved there.
     """
@@ -89,8 +89,8 @@ class KernelCache:
         except (RuntimeError, OSError):  # Numba raises RuntimeError where it knows no place
             pass
 
-    def load(self) -> tuple[Any, list[Any]] | None:
-        """What was saved: a description, and compiled kernels; None if there is nothing."""
+    def load(self) -> tuple[Any, Any] | None:
+        """What was saved: a description, and a compiled kernel; None if there is nothing."""
         if self._file is None:
             return None
         context = cpu_target.target_context
@@ -99,18 +99,18 @@ class KernelCache:
             found = self._file.load(self._key)
             if found is None:
                 return None
-            description, kernels = found
-            return description, [self._implementation.rebuild(context, kernel) for kernel in kernels]
+            description, kernel = found
+            return description, self._implementation.rebuild(context, kernel)
         except Exception:  # a damaged file is as good as none
             return None
 
-    def save(self, description: Any, kernels: list[Any]) -> None:
-        """Save them, if they can be."""
+    def save(self, description: Any, kernel: Any) -> None:
+        """Save it, if it can be."""
         if self._file is None:
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if not all(self._implementation.check_cachable(kernel) for kernel in kernels):
+            if not self._implementation.check_cachable(kernel):
                 return
         with contextlib.suppress(OSError):  # a full disk, or Windows where another process reads the file
-            self._file.save(self._key, (description, [self._implementation.reduce(kernel) for kernel in kernels]))
+            self._file.save(self._key, (description, self._implementation.reduce(kernel)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pickle import loads
 from typing import Any
 
@@ -20,7 +19,7 @@ from numba.core import cgutils, sigutils
 from numba.core.ccallback import CFunc
 from numba.core.errors import NumbaError
 from numba.core.serialize import dumps
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
 from fastloss._numba import jets
 from fastloss._numba.cache import KernelCache, NotCacheable, fingerprint
@@ -81,28 +80,29 @@ def _guarded(context, function, args):
     return types.Tuple((types.boolean, result))(function, args), generate
 
 
-@njit(fastmath={"reassoc"}, forceinline=True)
-def _sum(a, b):
+@intrinsic
+def _sum(context, a, b):
     """Adds, in an order that may change, so that a sum runs in SIMD lanes; nothing else may change."""
-    return a + b
+
+    def generate(context, builder, signature, args):
+        return builder.fadd(*args, flags=("reassoc",))
+
+    return a(a, a), generate
 
 
 def _field(name: str) -> Callable[..., Any]:
     """A jet's value or derivative; a number has derivatives of 0."""
-    get = {"value": lambda x: x.value, "first": lambda x: x.first, "second": lambda x: x.second}[name]
 
-    def field(x):
-        raise NotImplementedError("compiled only")
+    @intrinsic
+    def field(context, x):
+        def of_jet(context, builder, signature, args):
+            return getattr(cgutils.create_struct_proxy(x)(context, builder, value=args[0]), name)
 
-    @overload(field, jit_options=OPTIONS)
-    def choose(x):
-        if isinstance(x, Jet):
-            return lambda x: get_compiled(x)
-        if name == "value":
-            return lambda x: x
-        return lambda x: 0.0
+        def of_number(context, builder, signature, args):
+            return args[0] if name == "value" else context.get_constant(x, 0)
 
-    get_compiled = njit(**OPTIONS)(get)
+        return (x.dtype(x), of_jet) if isinstance(x, Jet) else (x(x), of_number)
+
     return field
 
 
@@ -336,12 +336,19 @@ def _row_block(point: Any, kind: Any, count: int, row_labels: bool) -> Callable[
 
 def _loader(count: int) -> Callable[..., Any]:
     """Reads `count` parameters, into a tuple of the type of the computation."""
-    if count == 0:
-        return njit(**OPTIONS)(lambda params, zero: ())
-    names = {"_like": _like}
-    parts = ", ".join(f"_like(zero, params[{i}])" for i in range(count))
-    exec(f"def load(params, zero):\n    return ({parts},)", names)
-    return njit(**OPTIONS)(names["load"])
+
+    @intrinsic
+    def load(context, params, zero):
+        kind = types.UniTuple(zero, count)
+
+        def generate(context, builder, signature, args):
+            numbers = [builder.load(cgutils.gep(builder, args[0], i)) for i in range(count)]
+            numbers = [context.cast(builder, number, params.dtype, zero) for number in numbers]
+            return context.make_tuple(builder, kind, numbers)
+
+        return kind(params, zero), generate
+
+    return load
 
 
 class _Ready:
@@ -363,14 +370,54 @@ SIGNATURE = types.float64(
 )  # pointers and int64 alike
 
 
-@dataclass(frozen=True)
 class Kernels:
-    """The block functions of one user's function."""
+    """The block functions of one user's function, each compiled when it is asked for.
 
-    addresses: tuple[int, int]  # for float32, float64
-    given: int  # how many of value, gradient and second derivative the function returns
-    curved: bool  # whether second derivatives are known
-    keep: Any  # what must live as long as the addresses are used
+    Attributes
+    ----------
+    given : int
+        How many of value, gradient and second derivative the function returns.
+    curved : bool
+        Whether second derivatives are known.
+    """
+
+    def __init__(self, function: Any, count: int, rows: bool, row_labels: bool, key: Any) -> None:
+        self._function, self._settings = function, (count, rows, row_labels)
+        self._key = key  # of the place on disk; None for none
+        self._blocks: dict[str, Any] = {}
+        self.given, self.curved = 0, False
+
+    def address(self, name: str) -> int:
+        """The address of the function for "f32" or "f64"; it is valid as long as this object lives."""
+        with _lock:
+            if name not in self._blocks:
+                self._blocks[name] = self._compile(name)
+            return int(self._blocks[name].address)
+
+    def _compile(self, name: str) -> Any:
+        function, (count, rows, row_labels) = self._function, self._settings
+        place = None if self._key is None else KernelCache(function, (*self._key, name))
+        description, kernel = (None if place is None else place.load()) or (None, None)
+        saved = kernel is not None
+        if description is None and self.given:
+            description = self.given, self.curved
+        if description is None:
+            description = _describe_rows(function, count, row_labels) if rows else describe(function, count)
+        self.given, self.curved = description
+        kind = FLOATS[name]
+        if rows:
+            block = _row_block(compiled(function, COMPILERS[kind]), kind, count, row_labels)
+        else:
+            block = _scalar_block(function, kind, count, self.given, self.curved)
+        callback = CFunc(block, sigutils.normalize_signature(SIGNATURE), {}, OPTIONS)
+        callback._cache = _Ready(kernel)
+        try:
+            callback.compile()
+        except NumbaError as error:
+            raise NotCompiled(_explain(error)) from error
+        if place is not None and not saved:
+            place.save(description, callback._cache.kernel)
+        return callback
 
 
 class NotCompiled(TypeError):
@@ -443,7 +490,7 @@ _loaded: dict[bytes, Callable[..., Any]] = {}
 def compile_kernels(
     function: Any, count: int, *, rows: bool = False, row_labels: bool = False, cache: bool = True
 ) -> Kernels:
-    """Compile a user's function with `count` parameters, or load what another process compiled.
+    """Compile a user's function with `count` parameters for float64, or load what another process compiled.
 
     Raises
     ------
@@ -454,39 +501,19 @@ def compile_kernels(
     try:
         key = (fingerprint(function), count, rows, row_labels)
     except NotCacheable:
-        return _compile(function, count, rows, row_labels, None)
+        key = None
     with _lock:
-        if key not in _compiled:
-            _compiled[key] = _compile(function, count, rows, row_labels, KernelCache(function, key) if cache else None)
-        return _compiled[key]
+        kernels = _compiled.get(key)
+        if kernels is None:
+            kernels = Kernels(function, count, rows, row_labels, key if cache else None)
+            kernels.address("f64")
+            if key is not None:
+                _compiled[key] = kernels
+        return kernels
 
 
 _lock = threading.RLock()  # two threads with one function compile it once
-_compiled: dict[tuple[Any, ...], Kernels] = {}
-
-
-def _compile(function: Any, count: int, rows: bool, row_labels: bool, place: KernelCache | None) -> Kernels:
-    saved = None if place is None else place.load()
-    description, kernels = saved or (None, [None, None])
-    blocks = []
-    if description is None:
-        description = _describe_rows(function, count, row_labels) if rows else describe(function, count)
-    given, curved = description
-    for kind, kernel in zip(FLOATS.values(), kernels, strict=True):
-        if rows:
-            block = _row_block(compiled(function, COMPILERS[kind]), kind, count, row_labels)
-        else:
-            block = _scalar_block(function, kind, count, given, curved)
-        callback = CFunc(block, sigutils.normalize_signature(SIGNATURE), {}, OPTIONS)
-        callback._cache = _Ready(kernel)
-        try:
-            callback.compile()
-        except NumbaError as error:
-            raise NotCompiled(_explain(error)) from error
-        blocks.append(callback)
-    if saved is None and place is not None:
-        place.save(description, [callback._cache.kernel for callback in blocks])
-    return Kernels((blocks[0].address, blocks[1].address), given, curved, blocks)
+_compiled: dict[Any, Kernels] = {}
 
 
 def _describe_rows(function: Callable[..., Any], count: int, row_labels: bool) -> tuple[int, bool]:

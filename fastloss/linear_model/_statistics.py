@@ -137,9 +137,32 @@ def minimise(
         gap = duality_gap(quadratic, costs, w, force)
         if math.isnan(gap):  # without a penalty all features are selected
             break
+        if gap > tol * c:  # descent ends where the error no longer falls by its rounding; a Newton step goes farther
+            w, force, gap = polish(quadratic, costs, w, force, gap)
         # Features that have come to matter, or a model that was not solved well enough.
         vain, least, wanted = (0, gap, wanted) if gap < 0.5 * least else (vain + 1, min(gap, least), wanted / 4)
     return w, quadratic.y_mean - float(quadratic.x_mean @ w), gap, step
+
+
+def polish(
+    quadratic: Quadratic, costs: Costs, w: NDArray[np.float64], force: NDArray[np.float64], gap: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Where the slopes of all coefficients off 0 vanish, if that keeps their signs and has a lower gap."""
+    used = np.flatnonzero(w)
+    part = costs.take(used)
+    hessian = 2 * quadratic.A[used[:, np.newaxis], used]
+    hessian[np.diag_indices_from(hessian)] += 2 * part.ridge
+    try:
+        new = w[used] + np.linalg.solve(hessian, force[used] - part.slope(w[used]))
+    except np.linalg.LinAlgError:
+        return w, force, gap
+    if not (new * w[used] > 0).all():
+        return w, force, gap
+    point = w.copy()
+    point[used] = new
+    there = 2 * (quadratic.q - quadratic.A @ point)
+    lower = duality_gap(quadratic, costs, point, there)
+    return (point, there, lower) if lower < gap else (w, force, gap)
 
 
 def duality_gap(quadratic: Quadratic, costs: Costs, w: NDArray[np.float64], force: NDArray[np.float64]) -> float:
