@@ -6,6 +6,10 @@ import os
 import subprocess
 import sys
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # each core has its own process: threads that wait for work must not take it
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import numpy as np
 import pytest
 from reference import CASES
