@@ -34,6 +34,7 @@ if "FASTLOSS_ISAS" in os.environ:  # build only these: for a quick trial
 CYTHON_MODULES = [
     "_runtime",
     "_arrays",
+    "_blocks",
     "_reduce",
     "_linear",
     "_compressed",

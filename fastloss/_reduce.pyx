@@ -1,16 +1,12 @@
-"""Losses over arrays: blocks through a kernel, blocks in chunks, chunks over threads, sums in a fixed order.
-
-Samples are cut into chunks by their number alone. A chunk runs through its blocks on one thread; its sum is stored and
-the sums of all chunks are added in order. So results are the same to the last bit for any number of threads.
-"""
+"""Losses over arrays: what users give is seen as it is where kernels can read it, checked, run through _blocks."""
 
 from cpython.buffer cimport PyBuffer_Release
-from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 
 from fastloss._arrays cimport (
-    BLOCK, FLOAT32, FLOAT64, Array, is_contiguous, load, overlap, same_memory, store, transpose, view)
+    FLOAT32, FLOAT64, Array, is_contiguous, load, overlap, same_memory, transpose, view)
+from fastloss._blocks cimport OUT_OF_MEMORY, STREAM_BYTES, Job, cut, first_fault, sum_losses, sum_weights
 from fastloss._runtime cimport (
     FASTLOSS_BAD_LABEL, FASTLOSS_BAD_PREDICTION, FASTLOSS_BAD_WEIGHT, FASTLOSS_KERNEL_VERSION, FASTLOSS_RAISED,
     LossEntry, fastloss_block_f32, fastloss_block_f64, fastloss_kernel, resolve_threads, table)
@@ -24,203 +20,12 @@ cdef object empty_like = np.empty_like
 cdef object float32 = np.dtype(np.float32), float64 = np.dtype(np.float64)
 
 cdef enum:
-    CHUNKS = 256  # at most so many: bounds the stored sums, whatever n is
-    SMALLEST_CHUNK = 4096
-    SERIAL = 16384  # up to so many samples, starting threads costs more than it saves
-    STREAM_BYTES = 32 << 20  # an output this large leaves the caches before anybody reads it
-    # Streamed in short turns, with the next turn's inputs asked for, reads and writes overlap. Squared error of 10^7
-    # samples: 8.4 ms with turns of 4 KiB, 6.5 ms with these; 6.4 ms for one loop of streaming stores, 7.7 of ordinary.
-    STREAM_BLOCK = 1024  # bytes
-    SLOTS = 6  # arrays that may need scratch: y_true, y_pred, sample_weight, value, gradient, hessian
-    OUT_OF_MEMORY = 1 << 20  # a bit of the status
     LARGEST_INDEX = 1 << 24  # float32 holds all integers up to it
 
 cdef enum Reduction:
     NONE
     SUM
     MEAN
-
-cdef struct Job:
-    fastloss_kernel kernel
-    bint single  # float32
-    int64_t n  # samples
-    int64_t k  # numbers of y_pred a sample
-    int64_t label_width  # numbers of y_true a sample
-    int64_t chunk  # samples a chunk
-    int64_t chunks
-    int threads
-    double scale
-    # NULL where there is none
-    Array *y
-    Array *z
-    Array *weight
-    Array *value
-    Array *gradient
-    Array *hessian
-    bint stream_gradient
-    bint weighs  # whether the kernel itself says what a mean divides by
-    bint transposed  # all arrays are Fortran-ordered and seen as their transposes
-    int64_t block  # samples a kernel call
-    int64_t slot  # doubles of scratch for each array
-
-
-cdef inline void *target(const Array *array, bint single, bint through, int64_t start, void *scratch) noexcept nogil:
-    """Where a kernel writes: the array itself, or scratch from which it is stored afterwards."""
-    if array == NULL:
-        return NULL
-    if through or not array.direct:
-        return scratch
-    return array.data + start * (4 if single else 8)
-
-
-cdef inline int64_t to_next_line(const char *address, int64_t size, int64_t block) noexcept nogil:
-    """How many elements to take so that the next begins a cache line, if this one does not: lines that are stored half
-    by ordinary and half by streaming stores cost more than both."""
-    cdef int64_t into_line = <size_t>address % 64
-    return (64 - into_line) // size if into_line else block
-
-
-cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *status) noexcept nogil:
-    cdef double[SLOTS * BLOCK + 8] memory
-    cdef double *scratch = memory
-    cdef double *allocated = NULL
-    if job.slot > BLOCK:
-        allocated = <double *>malloc((SLOTS * job.slot + 8) * sizeof(double))
-        if allocated == NULL:
-            status[0] |= OUT_OF_MEMORY
-            return 0
-        scratch = allocated
-    # Lined up with the cache: a vector stored across two lines costs two stores.
-    scratch += (64 - <size_t>scratch % 64) // 8
-    cdef double *value_scratch = scratch + 3 * job.slot
-    cdef double *gradient_scratch = scratch + 4 * job.slot
-    cdef double *hessian_scratch = scratch + 5 * job.slot
-    cdef const void *y
-    cdef const void *z
-    cdef const void *weight = NULL
-    cdef void *value
-    cdef void *gradient
-    cdef void *hessian
-    cdef double sum = 0
-    cdef int32_t found = 0  # not status itself: the chunks of other threads lie in the same cache line
-    cdef bint single = job.single
-    cdef int64_t k = job.k, width = job.label_width
-    cdef int64_t n, ahead, size = 4 if single else 8
-    while start < stop:
-        n = min(stop - start, job.block)
-        if job.stream_gradient:
-            n = min(n, to_next_line(job.gradient.data + start * size, size, job.block))
-        y = load(job.y, single, start * width, n * width, scratch)
-        z = load(job.z, single, start * k, n * k, scratch + job.slot)
-        if job.weight != NULL:
-            weight = load(job.weight, single, start, n, scratch + 2 * job.slot)
-        value = target(job.value, single, False, start, value_scratch)
-        gradient = target(job.gradient, single, job.stream_gradient, start * k, gradient_scratch)
-        hessian = target(job.hessian, single, False, start * k, hessian_scratch)
-        if single:
-            sum += job.kernel.f32(
-                job.kernel.params, n, k, <const float *>y, <const float *>z, <const float *>weight, job.scale,
-                <float *>value, <float *>gradient, <float *>hessian, &found)
-        else:
-            sum += job.kernel.f64(
-                job.kernel.params, n, k, <const double *>y, <const double *>z, <const double *>weight, job.scale,
-                <double *>value, <double *>gradient, <double *>hessian, &found)
-        if value == value_scratch:
-            store(job.value, single, start, n, value)
-        if job.stream_gradient:
-            ahead = min(job.block, stop - start - n)
-            table().stream(
-                <const char *>gradient, job.gradient.data + start * size, n * size,
-                job.y.data + (start + n) * size if job.y.direct else NULL,
-                job.z.data + (start + n) * size if job.z.direct else NULL, ahead * size)
-        elif gradient == gradient_scratch:
-            store(job.gradient, single, start * k, n * k, gradient)
-        if hessian == hessian_scratch:
-            store(job.hessian, single, start * k, n * k, hessian)
-        start += n
-    if job.stream_gradient:
-        table().stream_fence()
-    free(allocated)
-    status[0] |= found
-    return sum
-
-
-cdef double weigh_chunk(const Job *job, int64_t start, int64_t stop, int32_t *status) noexcept nogil:
-    """What a mean divides by: the sum of a chunk's weights, or what the kernel makes of them and the labels."""
-    cdef double[2 * BLOCK] memory
-    cdef double *scratch = memory
-    cdef double *allocated = NULL
-    cdef const void *weight = NULL
-    cdef const void *y
-    cdef double sum = 0
-    cdef int32_t found = 0
-    cdef int64_t n, width = job.label_width
-    if job.weighs and job.slot > BLOCK:
-        allocated = <double *>malloc(2 * job.slot * sizeof(double))
-        if allocated == NULL:
-            status[0] |= OUT_OF_MEMORY
-            return 0
-        scratch = allocated
-    while start < stop:
-        n = min(stop - start, job.block)
-        if job.weight != NULL:
-            weight = load(job.weight, job.single, start, n, scratch)
-        if job.weighs:
-            y = load(job.y, job.single, start * width, n * width, scratch + (job.slot if allocated else BLOCK))
-            if job.single:
-                sum += job.kernel.weigh_f32(
-                    job.kernel.params, n, job.k, <const float *>y, <const float *>weight, &found)
-            else:
-                sum += job.kernel.weigh_f64(
-                    job.kernel.params, n, job.k, <const double *>y, <const double *>weight, &found)
-        elif job.single:
-            sum += table().f32.sum_weights(n, <const float *>weight, &found)
-        else:
-            sum += table().f64.sum_weights(n, <const double *>weight, &found)
-        start += n
-    free(allocated)
-    status[0] |= found
-    return sum
-
-
-ctypedef double (*ChunkRunner)(const Job *job, int64_t start, int64_t stop, int32_t *status) noexcept nogil
-
-
-cdef double run(const Job *job, ChunkRunner runner, int32_t *status) noexcept nogil:
-    """All chunks, over threads; the sum of their sums, in order."""
-    cdef double[CHUNKS] sums
-    cdef int32_t[CHUNKS] statuses
-    cdef int64_t i
-    cdef double sum = 0
-    if job.threads == 1:
-        for i in range(job.chunks):
-            sum += runner(job, i * job.chunk, min(job.n, (i + 1) * job.chunk), status)
-        return sum
-    for i in prange(job.chunks, num_threads=job.threads, schedule="dynamic"):
-        statuses[i] = 0
-        sums[i] = runner(job, i * job.chunk, min(job.n, (i + 1) * job.chunk), &statuses[i])
-    for i in range(job.chunks):
-        sum += sums[i]
-        status[0] |= statuses[i]
-    return sum
-
-
-cdef void cut(Job *job, int threads) noexcept nogil:
-    """Divide the samples into chunks, by their number and width alone, and chunks into blocks."""
-    cdef int64_t size = 4 if job.single else 8
-    job.slot = BLOCK
-    job.block = STREAM_BLOCK // size if job.stream_gradient else BLOCK
-    if job.k != 1 and not (job.z.direct and (job.label_width == 1 or job.y.direct)
-                           and (job.gradient == NULL or job.gradient.direct)
-                           and (job.hessian == NULL or job.hessian.direct)):
-        # Whole rows go through scratch.
-        job.slot = max(<int64_t>BLOCK, job.k)
-        job.block = max(<int64_t>1, BLOCK // max(<int64_t>1, job.k))
-    job.chunk = max((SMALLEST_CHUNK + job.k - 1) // max(<int64_t>1, job.k), (job.n + CHUNKS - 1) // CHUNKS)
-    if job.k == 1:
-        job.chunk = (job.chunk + BLOCK - 1) // BLOCK * BLOCK
-    job.chunks = (job.n + job.chunk - 1) // job.chunk
-    job.threads = 1 if job.n * job.k <= SERIAL else <int>min(<int64_t>threads, job.chunks)
 
 
 cdef Reduction parse_reduction(reduction) except *:
@@ -667,11 +472,11 @@ cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction redu
             total = <double>job.n
             if reduction == MEAN:
                 if job.weight != NULL or job.weighs:
-                    total = run(&job, weigh_chunk, &status)
+                    total = sum_weights(&job, &status)
                 # Without any weight the gradient is 0, whatever the scale.
                 job.scale = 1 / total if total > 0 else 0
             if status == 0:
-                sum = run(&job, run_chunk, &status)
+                sum = sum_losses(&job, &status)
         if status & OUT_OF_MEMORY:
             raise MemoryError()
         if status != 0:
@@ -723,28 +528,6 @@ cdef int refuse_raised(BlockLoss loss, const Job *job) except -1:
     return -1
 
 
-cdef int64_t first_fault(const Job *job, int32_t wanted):
-    """The first sample with which the kernel finds fault; the number of samples if there is none."""
-    cdef Job probe = job[0]
-    cdef int64_t i = 0
-    cdef int32_t status = 0
-    probe.value = probe.gradient = probe.hessian = NULL
-    probe.stream_gradient = False
-    probe.block = BLOCK if job.k == 1 else max(<int64_t>1, BLOCK // job.k)
-    with nogil:
-        while i < job.n:  # the first block at fault, then the first sample in it
-            run_chunk(&probe, i, min(job.n, i + probe.block), &status)
-            if status & wanted:
-                break
-            i += probe.block
-        for i in range(i, job.n):
-            status = 0
-            run_chunk(&probe, i, i + 1, &status)
-            if status & wanted:
-                break
-    return i if status & wanted else job.n
-
-
 cdef str locate(const Job *job, int32_t wanted, const Array *array):
     """Where the kernel first finds fault, in words."""
     cdef int64_t i = first_fault(job, wanted), first, width = 1
@@ -770,20 +553,3 @@ cdef double element(const Array *array, bint single, int64_t i) noexcept nogil:
     cdef double number
     cdef const void *found = load(array, single, i, 1, &number)
     return (<const float *>found)[0] if single else (<const double *>found)[0]
-
-
-def _vmath(str name, x):
-    """exp, log, log1p or sigmoid of a contiguous float32 or float64 array, as the kernels compute them: for tests."""
-    cdef int index = ("exp", "log", "log1p", "sigmoid").index(name)
-    result = np.empty_like(x)
-    cdef const float[::1] x32
-    cdef const double[::1] x64
-    cdef float[::1] out32
-    cdef double[::1] out64
-    if x.dtype == np.float32:
-        x32, out32 = x, result
-        table().f32.vmath[index](x32.shape[0], &x32[0], &out32[0])
-    else:
-        x64, out64 = x, result
-        table().f64.vmath[index](x64.shape[0], &x64[0], &out64[0])
-    return result

@@ -8,6 +8,8 @@ from operator import index
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
+import numpy as np
+
 cdef extern from "_cpu.hpp" nogil:
     bint fastloss_cpu_has_avx2()
     bint fastloss_cpu_has_avx512()
@@ -18,6 +20,11 @@ cdef extern from "_cpu.hpp" nogil:
 
 # From the plainest to the widest.
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+
+# Of simd/kernel.h, for kernels that are made or called in Python.
+KERNEL_VERSION = FASTLOSS_KERNEL_VERSION
+BAD_LABEL, BAD_PREDICTION = FASTLOSS_BAD_LABEL, FASTLOSS_BAD_PREDICTION
+BAD_WEIGHT, RAISED = FASTLOSS_BAD_WEIGHT, FASTLOSS_RAISED
 
 cdef const Table *chosen_table = NULL
 cdef str chosen_name = None
@@ -165,3 +172,20 @@ def _after_fork_in_child():
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 use_instruction_set(os.environ.get("FASTLOSS_ISA") or None)
+
+
+def _vmath(str name, x):
+    """exp, log, log1p or sigmoid of a contiguous float32 or float64 array, as the kernels compute them: for tests."""
+    cdef int i = ("exp", "log", "log1p", "sigmoid").index(name)
+    result = np.empty_like(x)
+    cdef const float[::1] x32
+    cdef const double[::1] x64
+    cdef float[::1] out32
+    cdef double[::1] out64
+    if x.dtype == np.float32:
+        x32, out32 = x, result
+        table().f32.vmath[i](x32.shape[0], &x32[0], &out32[0])
+    else:
+        x64, out64 = x, result
+        table().f64.vmath[i](x64.shape[0], &x64[0], &out64[0])
+    return result

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["CustomLoss", "custom_loss"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-RESERVED = ("many_outputs", "row_labels", "curvature", "convex", "check", "cache", "reduction", "out", "n_threads")
 
 
 class CustomLoss(Loss):
@@ -85,7 +84,9 @@ class CustomLoss(Loss):
         TypeError, ValueError
             For a name that is none of its parameters, or a value that is not a number.
         """
-        return CustomLoss(self._function, self._options, _check_parameters(self._function, parameters, self))
+        _refuse_unknown(self._function, parameters, self._parameters)
+        given = {name: _check_parameter(name, value) for name, value in parameters.items()}
+        return CustomLoss(self._function, self._options, {**self._parameters, **given})
 
     def targets(self, y_true: NDArray[Any], k: int) -> NDArray[Any]:  # noqa: D102
         raise TypeError(f"what is asked for is known of cross-entropy, not of {self!r}; fista needs the gradient alone")
@@ -212,10 +213,11 @@ def custom_loss(
         * ``value``: both derivatives are found by differentiating it (forward mode; at a kink those to the
           right).
 
-        It is compiled by Numba in nopython mode, strictly in IEEE arithmetic, once in float64 and once in float32, in
-        which then all of its arithmetic takes place. Division by zero gives inf or NaN as in NumPy. exp, expm1, log,
-        log1p, log2, log10, sinh, cosh and tanh of `math` and NumPy become functions that vectorise, within a few ulp;
-        see `fastloss.vmath` for softplus and sigmoid. Helpers may be plain Python functions.
+        It is compiled by Numba in nopython mode, strictly in IEEE arithmetic: for float64 at once, for float32 when
+        such predictions first come, all of its arithmetic being in float32 then. Division by zero gives inf or NaN as
+        in NumPy. exp, expm1, log, log1p, log2, log10, sinh, cosh and tanh of `math` and NumPy become functions that
+        vectorise, within a few ulp; see `fastloss.vmath` for softplus and sigmoid. Helpers may be plain Python
+        functions.
     many_outputs : bool
         Whether it is ``function(y, z, gradient, *parameters)`` instead, of a row z of predictions, an array, which
         writes their derivatives to the array ``gradient`` and returns the value.
@@ -280,7 +282,7 @@ def custom_loss(
     del options["check"]
 
     def make(function: Callable[..., Any]) -> CustomLoss:
-        chosen = _check_parameters(function, parameters, None, 3 if many_outputs else 2)
+        chosen = _choose_parameters(function, parameters, many_outputs)
         try:
             loss = CustomLoss(function, dict(options), chosen)
         except TypeError as error:
@@ -296,40 +298,42 @@ def custom_loss(
     return make if function is None else make(function)
 
 
-def _check_parameters(
-    function: Any, parameters: dict[str, Any], base: CustomLoss | None, taken: int = 2
-) -> dict[str, float]:
+def _choose_parameters(function: Any, given: dict[str, Any], many_outputs: bool) -> dict[str, float]:
     """The value of each parameter of a function after its first arguments, in order."""
     if isinstance(function, CustomLoss):
         raise TypeError(f"{function!r} is a loss already; use its method replace for other parameters")
     function = getattr(function, "py_func", function)
     if not isinstance(function, FunctionType):
         raise TypeError(f"function must be a Python function, got {function!r}")
-    if base is not None:
-        taken = len(inspect.signature(function).parameters) - len(base._parameters)
-    names = list(inspect.signature(function).parameters.values())
-    first = "y, z, gradient" if taken == 3 else "y, z"
-    if len(names) < taken or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in names):
+    signature = inspect.signature(function)
+    arguments = list(signature.parameters.values())
+    first = ("y", "z", "gradient") if many_outputs else ("y", "z")
+    if len(arguments) < len(first) or any(
+        p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in arguments
+    ):
         raise TypeError(
-            f"function must be of the form {function.__name__}({first}, ...) with parameters that have names, "
-            f"got {function.__name__}{inspect.signature(function)}"
+            f"function must be of the form {function.__name__}({', '.join(first)}, ...) with parameters that have "
+            f"names, got {function.__name__}{signature}"
         )
-    own = names[taken:]
-    for name in parameters:
-        if name not in [p.name for p in own]:
-            known = ", ".join(p.name for p in own) or "none"
-            raise TypeError(f"{name} is not a parameter of {function.__name__}; it has {known}")
-    chosen = {}
-    for p in own:
-        if p.name in RESERVED or hasattr(Loss, p.name):
-            raise TypeError(f"{p.name} cannot be the name of a parameter: all losses have something of that name")
-        if p.name in parameters:
-            value = parameters[p.name]
-        elif base is not None:
-            value = base._parameters[p.name]
-        elif p.default is not p.empty:
-            value = p.default
-        else:
-            raise TypeError(f"{p.name} is a parameter of {function.__name__} without a default: give its value")
-        chosen[p.name] = check_number(p.name, value, -math.inf, math.inf, "[]")
-    return chosen
+    values = {p.name: given.get(p.name, p.default) for p in arguments[len(first) :]}
+    _refuse_unknown(function, given, values)
+    for name, value in values.items():
+        if hasattr(Loss, name) or name in RESERVED:
+            raise TypeError(f"{name} cannot be the name of a parameter: all losses have something of that name")
+        if value is inspect.Parameter.empty:
+            raise TypeError(f"{name} is a parameter of {function.__name__} without a default: give its value")
+    return {name: _check_parameter(name, value) for name, value in values.items()}
+
+
+# Further keywords, of custom_loss and of a loss's methods.
+RESERVED = ("row_labels", "curvature", "check", "cache", "reduction", "out", "n_threads")
+
+
+def _refuse_unknown(function: Callable[..., Any], given: dict[str, Any], known: dict[str, Any]) -> None:
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{name} is not a parameter of {function.__name__}; it has {', '.join(known) or 'none'}")
+
+
+def _check_parameter(name: str, value: Any) -> float:
+    return check_number(name, value, -math.inf, math.inf, "[]")

@@ -87,6 +87,7 @@ def test_the_wheel_has_what_users_need(distributions):
     modules = {name.split("/")[-1].split(".")[0] for name in found if name.endswith((".so", ".pyd"))}
     compiled = {
         "_arrays",
+        "_blocks",
         "_columns",
         "_compressed",
         "_costs",

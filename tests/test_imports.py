@@ -15,6 +15,7 @@ PACKAGE = Path(fl.__file__).parent
 # long as there is no cycle.
 LAYERS = [
     {"_runtime", "_arrays", "_version", "_quota", "_checks"},
+    {"_blocks"},
     {"_reduce", "_linear", "_compressed", "_costs", "_columns"},
     {"_descent"},
     {"_multiclass"},

@@ -7,6 +7,7 @@ functions that are called, the constants they see, and this package.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import warnings
 from pathlib import Path
@@ -59,6 +60,7 @@ def _names(code: CodeType) -> list[str]:
     return [*code.co_names, *inner]
 
 
+@functools.cache
 def _package() -> str:
     """What this package makes of a function changes with its files."""
     files = [*Path(__file__).parent.glob("*.py"), Path(__file__).parents[1] / "vmath.py"]

@@ -20,6 +20,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.core.typeconv import Conversion
 from numba.extending import intrinsic, lower_cast, make_attribute_wrapper, models, overload, register_model
+from numba.np.numpy_support import as_dtype
 
 from fastloss import vmath
 from fastloss._numba.rewrite import COMPILERS, compiled, prepared_exp
@@ -114,7 +115,7 @@ def _implement(function: Callable[..., Any], value: Callable[..., Any], derivati
         if not isinstance(x, Jet):
             return None
         derive = compiled(derivatives, COMPILERS[x.dtype])
-        T = np.float32 if x.dtype == types.float32 else np.float64
+        T = as_dtype(x.dtype).type
 
         def apply(x):
             y = T(value(x.value))
@@ -187,10 +188,10 @@ def _binary(function: Callable[..., Any], both: Callable[..., Any]) -> None:
         if isinstance(a, Jet) and isinstance(b, Jet):
             return lambda a, b: combine(a, b)
         if isinstance(a, Jet) and isinstance(b, types.Number | types.Boolean):
-            T = np.float32 if a.dtype == types.float32 else np.float64
+            T = as_dtype(a.dtype).type
             return lambda a, b: combine(a, make(T(b), T(0), T(0)))
         if isinstance(b, Jet) and isinstance(a, types.Number | types.Boolean):
-            T = np.float32 if b.dtype == types.float32 else np.float64
+            T = as_dtype(b.dtype).type
             return lambda a, b: combine(make(T(a), T(0), T(0)), b)
         return None
 
@@ -242,7 +243,7 @@ for _functions, _both in {
 def _power(a, b):
     if not isinstance(a, Jet) or not isinstance(b, types.Number):
         return None
-    T = np.float32 if a.dtype == types.float32 else np.float64
+    T = as_dtype(a.dtype).type
 
     def power(a, b):
         # Not value / x: right at 0 too.
@@ -290,7 +291,7 @@ def _pos(x):
 def _abs(x):
     if not isinstance(x, Jet):
         return None
-    T = np.float32 if x.dtype == types.float32 else np.float64
+    T = as_dtype(x.dtype).type
 
     def absolute(x):
         sign = T(-1) if x < T(0) else T(1)

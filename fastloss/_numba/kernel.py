@@ -20,17 +20,17 @@ from numba.core.ccallback import CFunc
 from numba.core.errors import NumbaError
 from numba.core.serialize import dumps
 from numba.extending import intrinsic
+from numba.np.numpy_support import as_dtype
 
 from fastloss._numba import jets
 from fastloss._numba.cache import KernelCache, NotCacheable, fingerprint
 from fastloss._numba.jets import Jet, make
 from fastloss._numba.rewrite import COMPILERS, OPTIONS, SPLIT, compiled, takes_exponential
+from fastloss._runtime import BAD_LABEL, BAD_WEIGHT, RAISED
 
 PART = 512  # samples at once
-BAD_LABEL, BAD_WEIGHT, RAISED = 1, 4, 8  # bits of the status, as in simd/kernel.h
 
 FLOATS = {"f32": types.float32, "f64": types.float64}
-SCALARS = {types.float32: np.float32, types.float64: np.float64}
 
 
 @intrinsic
@@ -116,7 +116,7 @@ def _evaluations(function: Any, kind: Any, given: int, curved: bool) -> tuple[An
     whether the function raised, value and gradient; the last one the second derivative as well. `given` is how many of
     the three the function returns, `curved` whether the third is known at all.
     """
-    number = SCALARS[kind]
+    number = as_dtype(kind).type
     zero, one = number(0), number(1)
     prepare = None
     if takes_exponential(function):
@@ -187,7 +187,7 @@ def _weight_is_bad(w):
 
 def _scalar_block(function: Any, kind: Any, count: int, given: int, curved: bool) -> Callable[..., Any]:
     """The block function around a function of one label and one prediction."""
-    number = SCALARS[kind]
+    number = as_dtype(kind).type
     zero, one, size = number(0), number(1), np.dtype(number).itemsize
     prepare, two, three = _evaluations(function, kind, given, curved)
     prepares = prepare is not None
@@ -206,6 +206,7 @@ def _scalar_block(function: Any, kind: Any, count: int, given: int, curved: bool
         # The gradient goes to its place at once, unless the function still has to read there.
         direct = weight == 0 and gradient != 0 and gradient != z and gradient != y
         factor = number(scale)
+        alone = weight == 0 and value == 0 and hessian == 0  # the gradient and the sum are all that is asked for
         total = 0.0
         found = np.int32(0)
         start = np.intp(0)  # a literal would have everything compiled once more
@@ -215,7 +216,7 @@ def _scalar_block(function: Any, kind: Any, count: int, given: int, curved: bool
             if prepares:
                 for i in range(m):
                     prepared[i] = prepare(labels[start + i], predictions[start + i], arguments)
-            if weight == 0 and value == 0 and hessian == 0:
+            if alone:
                 out = _pointer(gradient + start * size, zero) if direct else g
                 for i in range(m):
                     label = labels[start + i]
@@ -258,7 +259,7 @@ def _scalar_block(function: Any, kind: Any, count: int, given: int, curved: bool
                     if weight == 0 or weights[i] != zero:
                         raised, _, _, _ = two(labels[i], prepared[i - start], predictions[i], arguments)
                         found |= np.int32(BAD_LABEL if labels[i] != labels[i] else (RAISED if raised else 0))
-            if weight == 0 and value == 0 and hessian == 0:
+            if alone:
                 if gradient != 0 and not direct:
                     for i in range(m):
                         gradients[start + i] = g[i]
@@ -279,7 +280,7 @@ def _scalar_block(function: Any, kind: Any, count: int, given: int, curved: bool
 
 def _row_block(point: Any, kind: Any, count: int, row_labels: bool) -> Callable[..., Any]:
     """The block function around a function of one label, or row of labels, and one row of predictions."""
-    number = SCALARS[kind]
+    number = as_dtype(kind).type
     zero = number(0)
     size = np.dtype(number).itemsize
     load = _loader(count)
@@ -364,10 +365,8 @@ class _Ready:
         self.kernel = kernel
 
 
-_POINTERS_BEFORE, _POINTERS_AFTER = 6, 4
-SIGNATURE = types.float64(
-    *[types.intp] * _POINTERS_BEFORE, types.float64, *[types.intp] * _POINTERS_AFTER
-)  # pointers and int64 alike
+# Of a block function: params, n, k, y, z, weight; scale; value, gradient, hessian, status. Addresses are integers here.
+SIGNATURE = types.float64(*[types.intp] * 6, types.float64, *[types.intp] * 4)
 
 
 class Kernels:

@@ -31,9 +31,8 @@ from numba.extending import (
 
 import fastloss._numba.vector_math  # noqa: F401 -- for what it registers
 from fastloss._reduce import BlockLoss
+from fastloss._runtime import BAD_LABEL, BAD_PREDICTION, BAD_WEIGHT, KERNEL_VERSION, RAISED
 
-VERSION = 1  # as in simd/kernel.h, as are the bits of the status
-BAD_LABEL, BAD_PREDICTION, BAD_WEIGHT, RAISED = 1, 2, 4, 8
 OPTIONS: dict[str, Any] = {"error_model": "numpy"}  # 0 / 0 is NaN, as for the methods in Python
 
 
@@ -60,7 +59,7 @@ class Struct(ctypes.Structure):
 _INT32, _INT64, _DOUBLE, _POINTER = ir.IntType(32), ir.IntType(64), ir.DoubleType(), ir.IntType(8).as_pointer()
 
 
-class LossType(types.Type):  # type: ignore[misc]
+class LossType(types.Type):
     """The type of losses with the same shapes of labels and predictions.
 
     Parameters
@@ -87,8 +86,8 @@ def typeof_loss(loss: Any, context: Any) -> LossType | None:
     kernel = Struct.from_address(loss.kernel_address)
     if not kernel.f64:
         return None
-    if kernel.version != VERSION:
-        raise TypingError(f"{loss!r} has a kernel of version {kernel.version}; only {VERSION} is known here")
+    if kernel.version != KERNEL_VERSION:
+        raise TypingError(f"{loss!r} has a kernel of version {kernel.version}; only {KERNEL_VERSION} is known here")
     many_outputs = kernel.outputs != 1
     # The kernel reads a weight for each class, however many it was given.
     class_weight = getattr(loss, "class_weight", None) if many_outputs else None
@@ -96,7 +95,7 @@ def typeof_loss(loss: Any, context: Any) -> LossType | None:
 
 
 @register_model(LossType)
-class LossModel(models.StructModel):  # type: ignore[misc]
+class LossModel(models.StructModel):
     """A reference to the Python object, which is counted without the GIL; that object; and the address of its kernel.
 
     A constant has no reference: its object is kept for good.
@@ -171,7 +170,7 @@ def _suffix(number: Any) -> str:
     return "f32" if number == types.float32 else "f64"
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _block(context, loss, n, k, y, z, weight, scale, value, gradient):
     """The sum of the losses of all samples, and the status. Arrays but y and z may be None."""
     result = types.Tuple((types.float64, types.int32))
@@ -191,7 +190,7 @@ def _block(context, loss, n, k, y, z, weight, scale, value, gradient):
     return result(loss, types.int64, types.int64, y, z, weight, types.float64, value, gradient), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _weigh(context, loss, n, k, y, weight):
     """What a mean divides by, where the kernel says it; or else a negative number."""
 
