@@ -97,13 +97,15 @@ class BuildExtensions(build_ext):
 
 
 headers = sorted(str(path) for pattern in ("simd/*.h*", "*.hpp") for path in Path("fastloss").glob(pattern))
+# What Cython sees of them: a change of a loss compiles none of its modules again.
+interfaces = [f"fastloss/{name}" for name in ("simd/kernel.h", "simd/matrix.hpp", "simd/table.hpp", "_cpu.hpp")]
 extensions = [
     Extension(f"fastloss._isa_{name}", [f"fastloss/_isa_{name}.cpp"], depends=headers, language="c++")
     for name in INSTRUCTION_SETS
 ] + cythonize(
     [
         Extension(
-            f"fastloss.{name}", [f"fastloss/{name}.pyx"], depends=headers, language="c++", include_dirs=["fastloss"]
+            f"fastloss.{name}", [f"fastloss/{name}.pyx"], depends=interfaces, language="c++", include_dirs=["fastloss"]
         )
         for name in CYTHON_MODULES
     ],

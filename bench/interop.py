@@ -1,16 +1,22 @@
 """Measure our losses inside other libraries against their own: ``python -m bench.interop``.
 
-PyTorch: forward and backward; XGBoost and LightGBM: one round of boosting, and the objective's share of it;
-scikit-learn: one call. Ours and theirs in turns; ``--quick`` takes small data and asks only whether everything runs.
+PyTorch: forward and backward; XGBoost and LightGBM: one round of boosting; XGBoost: the objective alone too, theirs by
+the clock that XGBoost keeps itself (LightGBM keeps none); scikit-learn: one call. Ours and theirs in turns; ``--quick``
+takes small data and asks only whether everything runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
+import io
 import os
+import re
 import statistics
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -21,11 +27,20 @@ import numpy as np
 
 import fastloss as fl
 from bench.machine import cores, describe
-from bench.measurements import interleave
+from bench.measurements import Figures, interleave
 
 QUICK = 50  # times smaller
 BINARY = fl.BinaryCrossEntropy(from_logits=True)
 CLASSES = fl.CategoricalCrossEntropy(from_logits=True)
+
+
+def as_told(calls: dict[str, Callable[[], float]], rounds: int, enough: float) -> Figures:
+    """What the calls say that they took, in turns."""
+    told: Figures = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            told[name].append(call())
+    return told
 
 
 class Case(NamedTuple):
@@ -34,6 +49,7 @@ class Case(NamedTuple):
     name: str
     target: float | None  # at least so many times faster
     make: Callable[[int], tuple[Callable[[], Any], Callable[[], Any]]]
+    clock: Callable[[Any, int, float], Figures] = interleave
 
 
 def torch_cases() -> Iterator[Case]:
@@ -114,8 +130,42 @@ def xgboost_cases() -> Iterator[Case]:
         ours = rounds(X, y, builtin, objective(loss), base_score=0, **parameters)
         return ours, rounds(X, y, builtin, base_score=start, **parameters)
 
-    yield Case("XGBoost, a round, binary", 1, lambda part: make(part, BINARY, "binary:logistic", 0.5))
-    yield Case("XGBoost, a round, 5 classes", 1, lambda part: make(part, CLASSES, "multi:softprob", 0, num_class=5))
+    def objectives(part: int, loss: Any, builtin: str, **parameters: Any) -> Any:
+        """Seconds of an objective, in each of ten rounds of boosting."""
+        X, two, five = samples(part)
+        parameters |= {"nthread": min(2, cores()), "objective": builtin, "max_depth": 2}
+        data = xgb.DMatrix(X, two if loss is BINARY else five, nthread=parameters["nthread"])
+        booster, obj = xgb.Booster(parameters, [data]), objective(loss)
+
+        def boost(rounds: int = 10) -> str:
+            """What XGBoost writes; its clocks, when a booster is no more."""
+            with xgb.config_context(verbosity=3), contextlib.redirect_stdout(io.StringIO()) as log:
+                short = xgb.Booster(parameters, [data])
+                for i in range(rounds):
+                    short.update(data, i)
+                del short
+            return log.getvalue()
+
+        def theirs() -> float:
+            total, calls = re.search(r"GetGradient: ([\d.e-]+)s, (\d+) calls", boost()).groups()  # type: ignore[union-attr]
+            return float(total) / int(calls)
+
+        def ours() -> float:
+            predictions = booster.predict(data, output_margin=True)
+            start = time.perf_counter()
+            for _ in range(10):
+                obj(predictions, data)
+            return (time.perf_counter() - start) / 10
+
+        return ours, theirs
+
+    for name, loss, builtin, start, more in (
+        ("binary", BINARY, "binary:logistic", 0.5, {}),
+        ("5 classes", CLASSES, "multi:softprob", 0, {"num_class": 5}),
+    ):
+        arguments = {"loss": loss, "builtin": builtin, **more}
+        yield Case(f"XGBoost, the objective, {name}", 1, partial(objectives, **arguments), as_told)
+        yield Case(f"XGBoost, a round, {name}", None, partial(make, start=start, **arguments))
 
 
 def lightgbm_cases() -> Iterator[Case]:
@@ -191,7 +241,7 @@ def main(argv: list[str] | None = None) -> None:
                 continue
             ours, theirs = case.make(QUICK if options.quick else 1)
             calls = {"ours": ours, "theirs": theirs}
-            figures = interleave(calls, 2 if options.quick else 11, 0.001 if options.quick else 0.1)
+            figures = case.clock(calls, 2 if options.quick else 11, 0.001 if options.quick else 0.1)
             ratios = [b / a for a, b in zip(figures["ours"], figures["theirs"], strict=True)]
             mine, other = (1e3 * statistics.median(figures[name]) for name in ("ours", "theirs"))
             wanted = "–" if case.target is None else f"≥ {case.target:g} ×"

@@ -181,6 +181,11 @@ def _like(context, like, number):
 
 
 @njit(**OPTIONS)
+def _weighted(value, w):
+    return 0.0 if w == 0 else np.float64(value) * np.float64(w)
+
+
+@njit(**OPTIONS)
 def _weight_is_bad(w):
     return (w < 0) | (w - w != 0)  # as one would say it, LLVM takes it to pieces, bit by bit
 
@@ -203,21 +208,21 @@ def _scalar_block(function: Any, kind: Any, count: int, given: int, curved: bool
         values, gradients, hessians = _pointer(value, zero), _pointer(gradient, zero), _pointer(hessian, zero)
         arguments = load(_pointer(params, 0.0), zero)
         prepared, v, g, h = _scratch(zero), _scratch(zero), _scratch(zero), _scratch(zero)
+        alone = value == 0 and hessian == 0  # the gradient and the sum are all that is asked for: in one loop
         # The gradient goes to its place at once, unless the function still has to read there.
-        direct = weight == 0 and gradient != 0 and gradient != z and gradient != y
+        direct = alone and gradient != 0 and gradient != z and gradient != y and gradient != weight
         factor = number(scale)
-        alone = weight == 0 and value == 0 and hessian == 0  # the gradient and the sum are all that is asked for
         total = 0.0
         found = np.int32(0)
         start = np.intp(0)  # a literal would have everything compiled once more
         while start < n:
             m = min(PART, n - start)
-            bad = zero
+            bad = bad_weights = zero
             if prepares:
                 for i in range(m):
                     prepared[i] = prepare(labels[start + i], predictions[start + i], arguments)
-            if alone:
-                out = _pointer(gradient + start * size, zero) if direct else g
+            out = _pointer(gradient + start * size, zero) if direct else g
+            if alone and weight == 0:
                 for i in range(m):
                     label = labels[start + i]
                     raised, x, slope, _ = two(label, prepared[i], predictions[start + i], arguments)
@@ -230,6 +235,20 @@ def _scalar_block(function: Any, kind: Any, count: int, given: int, curved: bool
                 if apart:
                     for i in range(m):
                         total = _sum(total, np.float64(v[i]))
+            elif alone:
+                for i in range(m):
+                    label, w = labels[start + i], weights[start + i]
+                    raised, x, slope, _ = two(label, prepared[i], predictions[start + i], arguments)
+                    bad = _sum(bad, is_bad(raised, label))
+                    bad_weights = _sum(bad_weights, one if _weight_is_bad(w) else zero)
+                    out[i] = zero if w == zero else number(np.float64(w) * scale) * slope
+                    if apart:
+                        v[i] = x
+                    else:
+                        total = _sum(total, _weighted(x, w))
+                if apart:
+                    for i in range(m):
+                        total = _sum(total, _weighted(v[i], weights[start + i]))
             else:
                 if hessian == 0:
                     for i in range(m):
@@ -245,15 +264,14 @@ def _scalar_block(function: Any, kind: Any, count: int, given: int, curved: bool
                     for i in range(m):
                         total = _sum(total, np.float64(v[i]))
                 else:
-                    bad_weights = zero
                     for i in range(m):
                         w = weights[start + i]
                         bad_weights = _sum(bad_weights, one if _weight_is_bad(w) else zero)
-                        x = 0.0 if w == zero else np.float64(v[i]) * np.float64(w)
+                        x = _weighted(v[i], w)
                         total = _sum(total, x)
                         v[i] = number(x)
-                    if bad_weights > zero:
-                        found |= np.int32(BAD_WEIGHT)
+            if bad_weights > zero:
+                found |= np.int32(BAD_WEIGHT)
             if bad > zero:  # one by one, for a weight of 0 removes a sample
                 for i in range(start, start + m):
                     if weight == 0 or weights[i] != zero:
