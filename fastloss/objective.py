@@ -12,7 +12,7 @@ import numpy as np
 from fastloss._arrays import as_real_array
 from fastloss._checks import check_number
 from fastloss._costs import Costs
-from fastloss._design import column_scales, make_design
+from fastloss._design import as_numpy, column_scales, make_design
 from fastloss._logits import Data, used_mask
 from fastloss._many_outputs import ManyOutputs
 from fastloss._rows import Compressed
@@ -44,9 +44,10 @@ class LinearObjective:
     ----------
     X : ndarray, memmap, or SciPy CSR or CSC matrix or array, of shape (n, p)
         float32 or float64. Dense: with contiguous rows (C order) or columns (Fortran order), which may be apart, as in
-        a slice. Compressed: with indices of int32 or int64. Never copied as a whole: do not change it while the
-        objective is in use. With K classes it goes by blocks of rows; those of CSC are copied, so CSR is faster. Sums
-        over samples are taken in float64 for both; with K classes and a dense X, those within a block in its dtype.
+        a slice; of PyTorch or JAX, on the CPU, too. Compressed: with indices of int32 or int64. Never copied as a
+        whole: do not change it while the objective is in use. With K classes it goes by blocks of rows; those of CSC
+        are copied, so CSR is faster. Sums over samples are taken in float64 for both; with K classes and a dense X,
+        those within a block in its dtype.
     y : array_like of shape (n,), or (n, K)
         Labels; for K classes their indices or probabilities. K is the number of columns of ``y`` or ``offset``, or of
         entries of the loss's ``class_weight``; without any of these, the largest index plus 1.
@@ -101,6 +102,7 @@ class LinearObjective:
         n_outputs: int | None = None,
         n_threads: int | None = None,
     ) -> None:
+        X = as_numpy(X)
         self._design = make_design(X)
         if not isinstance(loss, Loss):
             raise TypeError(f"loss must be a fastloss loss, such as SquaredError(), got {loss!r}")

@@ -92,9 +92,35 @@ def test_arrays_of_other_libraries_are_taken_as_they_are(dtype):
     assert value == expected[0]
     np.testing.assert_array_equal(gradient, expected[1])
     assert gradient.dtype == dtype
-    X = Elsewhere(np.ascontiguousarray(z.reshape(100, 10)))
-    with pytest.raises(TypeError, match="X must be"):
-        fl.LinearObjective(X, y[:100], fl.SquaredError())
+
+
+def test_a_matrix_of_another_library_is_not_copied(dtype):
+    y, X = np.random.default_rng(0).standard_normal(100), np.random.default_rng(1).standard_normal((100, 10), dtype)
+    for order in "CF":
+        X = np.asarray(X, order=order)
+        objective = fl.LinearObjective(Elsewhere(X), Elsewhere(y), fl.SquaredError(), fl.L1(0.1))
+        assert np.shares_memory(objective.X, X)
+        expected = fl.minimize(fl.LinearObjective(X, y, fl.SquaredError(), fl.L1(0.1)))
+        np.testing.assert_array_equal(fl.minimize(objective).x, expected.x)
+    with pytest.raises(TypeError, match=r"X must be on the CPU, got a Elsewhere on DLPack device \(2, 0\)"):
+        fl.LinearObjective(Elsewhere(X, (2, 0)), y, fl.SquaredError())
+
+
+def test_arrays_of_jax():
+    jnp = pytest.importorskip("jax.numpy", reason="JAX is not installed")
+    rng = np.random.default_rng(0)
+    X, z = rng.standard_normal((100, 5), np.float32), rng.standard_normal(100, np.float32)
+    y = (z > 0).astype(np.float32)
+    loss = fl.BinaryCrossEntropy(from_logits=True)
+    value, gradient = loss.value_and_grad(jnp.asarray(y), jnp.asarray(z))
+    expected = loss.value_and_grad(y, z)
+    assert (value, gradient.dtype) == (expected[0], np.float32)
+    np.testing.assert_array_equal(gradient, expected[1])
+    with pytest.raises(TypeError, match="out must be a numpy array"):
+        loss.value_and_grad(y, z, out=jnp.asarray(z))
+    ours = fl.minimize(fl.LinearObjective(X, y, loss, fl.L1(0.01)))
+    theirs = fl.minimize(fl.LinearObjective(jnp.asarray(X), jnp.asarray(y), loss, fl.L1(0.01)))
+    np.testing.assert_array_equal(theirs.x, ours.x)
 
 
 @pytest.mark.parametrize("argument", ["y_true", "y_pred", "sample_weight"])
