@@ -2,7 +2,7 @@
 
 PyTorch: forward and backward; XGBoost and LightGBM: the objective alone and one round of boosting; scikit-learn: one
 call. XGBoost's objective by the clock that it keeps itself; LightGBM's by a round without a feature to split by, which
-is nothing else. Ours and theirs in turns; ``--quick`` takes small data and asks only whether everything runs.
+grows no tree. Ours and theirs in turns; ``--quick`` takes small data and asks only whether everything runs.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import io
 import os
 import re
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
+from timeit import Timer
 from typing import Any, NamedTuple
 
 # Before OpenMP is loaded: threads that spin after one library's turn take the cores of the next.
@@ -104,12 +104,15 @@ def torch_cases() -> Iterator[Case]:
     yield Case("PyTorch, linear and cross_entropy, 4096 × 256, K = 32,000", None, last_layer)
 
 
-def samples(part: int) -> tuple[Any, Any, Any]:
-    """200,000 × 20, labels of two classes and of five."""
+BOOSTED = {"binary": BINARY, "5 classes": CLASSES}
+
+
+def samples(part: int, loss: Any) -> tuple[Any, Any]:
+    """200,000 × 20, labels of two classes or of five."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((200_000 // part, 20), dtype=np.float32)
     score = X[:, 0] - X[:, 1] * X[:, 2] + rng.standard_normal(len(X), dtype=np.float32)
-    return X, (score > 0).astype(np.float32), np.digitize(score, [-2, -1, 0, 1]).astype(np.float32)
+    return X, ((score > 0) if loss is BINARY else np.digitize(score, [-2, -1, 0, 1])).astype(np.float32)
 
 
 def xgboost_cases() -> Iterator[Case]:
@@ -125,47 +128,37 @@ def xgboost_cases() -> Iterator[Case]:
         return lambda: booster.update(data, next(done), fobj=obj)
 
     def make(part: int, loss: Any, builtin: str, start: float, **parameters: Any) -> Any:
-        X, two, five = samples(part)
-        y = two if loss is BINARY else five
+        X, y = samples(part, loss)
         ours = rounds(X, y, builtin, objective(loss), base_score=0, **parameters)
         return ours, rounds(X, y, builtin, base_score=start, **parameters)
 
     def objectives(part: int, loss: Any, builtin: str, **parameters: Any) -> Any:
-        """Seconds of an objective, in each of ten rounds of boosting."""
-        X, two, five = samples(part)
         parameters |= {"nthread": min(2, cores()), "objective": builtin, "max_depth": 2}
-        data = xgb.DMatrix(X, two if loss is BINARY else five, nthread=parameters["nthread"])
-        booster, obj = xgb.Booster(parameters, [data]), objective(loss)
-
-        def boost(rounds: int = 10) -> str:
-            """What XGBoost writes; its clocks, when a booster is no more."""
-            with xgb.config_context(verbosity=3), contextlib.redirect_stdout(io.StringIO()) as log:
-                short = xgb.Booster(parameters, [data])
-                for i in range(rounds):
-                    short.update(data, i)
-                del short
-            return log.getvalue()
-
-        def theirs() -> float:
-            total, calls = re.search(r"GetGradient: ([\d.e-]+)s, (\d+) calls", boost()).groups()  # type: ignore[union-attr]
-            return float(total) / int(calls)
+        data = xgb.DMatrix(*samples(part, loss), nthread=parameters["nthread"])
+        predictions = xgb.Booster(parameters, [data]).predict(data, output_margin=True)
+        obj, calls = objective(loss), 10
 
         def ours() -> float:
-            predictions = booster.predict(data, output_margin=True)
-            start = time.perf_counter()
-            for _ in range(10):
-                obj(predictions, data)
-            return (time.perf_counter() - start) / 10
+            return Timer(lambda: obj(predictions, data)).timeit(calls) / calls
+
+        def theirs() -> float:
+            # XGBoost writes its clocks when a booster is no more.
+            with xgb.config_context(verbosity=3), contextlib.redirect_stdout(io.StringIO()) as log:
+                booster = xgb.Booster(parameters, [data])
+                for i in range(calls):
+                    booster.update(data, i)
+                del booster
+            ((seconds, count),) = re.findall(r"GetGradient: ([\d.e-]+)s, (\d+) calls", log.getvalue())
+            return float(seconds) / int(count)
 
         return ours, theirs
 
-    for name, loss, builtin, start, more in (
-        ("binary", BINARY, "binary:logistic", 0.5, {}),
-        ("5 classes", CLASSES, "multi:softprob", 0, {"num_class": 5}),
+    for (name, loss), builtin, start, more in zip(
+        BOOSTED.items(), ("binary:logistic", "multi:softprob"), (0.5, 0), ({}, {"num_class": 5}), strict=True
     ):
         arguments = {"loss": loss, "builtin": builtin, **more}
         yield Case(f"XGBoost, the objective, {name}", 1, partial(objectives, **arguments), as_told)
-        yield Case(f"XGBoost, a round, {name}", None, partial(make, start=start, **arguments))
+        yield Case(f"XGBoost, a round, {name}", 1, partial(make, start=start, **arguments))
 
 
 def lightgbm_cases() -> Iterator[Case]:
@@ -179,27 +172,24 @@ def lightgbm_cases() -> Iterator[Case]:
         return lambda: booster.update(fobj=fobj)
 
     def make(part: int, loss: Any, builtin: str, **parameters: Any) -> Any:
-        X, two, five = samples(part)
-        y = two if loss is BINARY else five
+        X, y = samples(part, loss)
         return rounds(X, y, builtin, objective(loss), **parameters), rounds(X, y, builtin, **parameters)
 
     def objectives(part: int, loss: Any, builtin: str, **parameters: Any) -> Any:
-        X, two, five = samples(part)
-        shape = (len(X), 5) if "num_class" in parameters else len(X)
+        _, y = samples(part, loss)
+        shape = (len(y), 5) if loss is CLASSES else len(y)
         predictions = np.asarray(np.random.default_rng(0).standard_normal(shape), order="F")
         parameters |= {"num_threads": min(2, cores()), "verbose": -1, "boost_from_average": False}
-        y, nothing = two if loss is BINARY else five, np.zeros((len(X), 1))
-        data = lgb.Dataset(nothing, y, init_score=predictions, params={"verbose": -1})
+        data = lgb.Dataset(np.zeros((len(y), 1)), y, init_score=predictions, params={"verbose": -1})
         booster, obj = lgb.Booster(parameters | {"objective": builtin}, data), objective(loss)
         return lambda: obj(predictions, data), booster.update
 
-    for name, loss, builtin, more in (
-        ("binary", BINARY, "binary", {}),
-        ("5 classes", CLASSES, "multiclass", {"num_class": 5}),
+    for (name, loss), builtin, more in zip(
+        BOOSTED.items(), ("binary", "multiclass"), ({}, {"num_class": 5}), strict=True
     ):
         arguments = {"loss": loss, "builtin": builtin, **more}
         yield Case(f"LightGBM, the objective, {name}", 1, partial(objectives, **arguments))
-        yield Case(f"LightGBM, a round, {name}", None, partial(make, **arguments))
+        yield Case(f"LightGBM, a round, {name}", 1, partial(make, **arguments))
 
 
 def sklearn_cases() -> Iterator[Case]:

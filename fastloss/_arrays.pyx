@@ -13,8 +13,10 @@ cdef type ndarray = np.ndarray
 cdef tuple HOST = (1, 3, 11, 13)
 
 
-def from_other_library(x, str name):
-    """What NumPy can view of an array of another library; TypeError, naming the argument, off the CPU."""
+def as_numpy(x, str name):
+    """An array of another library as NumPy views it; all else as it is. TypeError, naming the argument, off the CPU."""
+    if isinstance(x, np.ndarray) or not hasattr(x, "__dlpack__"):
+        return x
     if getattr(x, "requires_grad", False):  # PyTorch's: it would not leave its graph unasked
         x = x.detach()
     try:
@@ -24,7 +26,7 @@ def from_other_library(x, str name):
     if device[0] not in HOST:
         raise TypeError(
             f"{name} must be on the CPU, got a {type(x).__name__} on DLPack device {tuple(device)}: copy it first")
-    return x if hasattr(x, "__array__") else np.from_dlpack(x)
+    return np.asarray(x) if hasattr(x, "__array__") else np.from_dlpack(x)
 
 
 def as_real_array(x, str name):
@@ -34,8 +36,7 @@ def as_real_array(x, str name):
     """
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} must not be a masked array: give masked samples the weight 0")
-    if hasattr(x, "__dlpack__") and not isinstance(x, np.ndarray):
-        x = from_other_library(x, name)
+    x = as_numpy(x, name)
     try:
         array = np.asarray(x)
     except ValueError as error:

@@ -6,26 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss._arrays import from_other_library
 from fastloss._linear import Design
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-
-
-def as_numpy(X: Any) -> Any:
-    """A dense array of another library as NumPy sees it, where it is; all else as it is.
-
-    Raises
-    ------
-    TypeError
-        If it is not on the CPU.
-    """
-    if hasattr(X, "__dlpack__") and not isinstance(X, np.ndarray):
-        return np.asarray(from_other_library(X, "X"))
-    return X
 
 
 def make_design(X: Any) -> Design:

@@ -169,11 +169,6 @@ def _after_fork_in_child():
     in_forked_child = True
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-use_instruction_set(os.environ.get("FASTLOSS_ISA") or None)
-
-
 def _vmath(str name, x):
     """exp, log, log1p or sigmoid of a contiguous float32 or float64 array, as the kernels compute them: for tests."""
     cdef int i = ("exp", "log", "log1p", "sigmoid").index(name)
@@ -189,3 +184,8 @@ def _vmath(str name, x):
         x64, out64 = x, result
         table().f64.vmath[i](x64.shape[0], &x64[0], &out64[0])
     return result
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+use_instruction_set(os.environ.get("FASTLOSS_ISA") or None)

@@ -9,7 +9,7 @@ import inspect
 import math
 from collections.abc import Callable
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CustomLoss", "custom_loss"]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+# Keywords of custom_loss and of a loss's methods that no loss has as an attribute.
+RESERVED = ("row_labels", "curvature", "check", "cache", "reduction", "out", "n_threads")
 
 
 class CustomLoss(Loss):
@@ -323,10 +324,6 @@ def _choose_parameters(function: Any, given: dict[str, Any], many_outputs: bool)
         if value is inspect.Parameter.empty:
             raise TypeError(f"{name} is a parameter of {function.__name__} without a default: give its value")
     return {name: _check_parameter(name, value) for name, value in values.items()}
-
-
-# Further keywords, of custom_loss and of a loss's methods.
-RESERVED = ("row_labels", "curvature", "check", "cache", "reduction", "out", "n_threads")
 
 
 def _refuse_unknown(function: Callable[..., Any], given: dict[str, Any], known: dict[str, Any]) -> None:

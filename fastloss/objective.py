@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss._arrays import as_real_array
+from fastloss._arrays import as_numpy, as_real_array
 from fastloss._checks import check_number
 from fastloss._costs import Costs
-from fastloss._design import as_numpy, column_scales, make_design
+from fastloss._design import column_scales, make_design
 from fastloss._logits import Data, used_mask
 from fastloss._many_outputs import ManyOutputs
 from fastloss._rows import Compressed
@@ -102,7 +102,7 @@ class LinearObjective:
         n_outputs: int | None = None,
         n_threads: int | None = None,
     ) -> None:
-        X = as_numpy(X)
+        X = as_numpy(X, "X")
         self._design = make_design(X)
         if not isinstance(loss, Loss):
             raise TypeError(f"loss must be a fastloss loss, such as SquaredError(), got {loss!r}")

@@ -414,13 +414,11 @@ class Kernels:
     def _compile(self, name: str) -> Any:
         function, (count, rows, row_labels) = self._function, self._settings
         place = None if self._key is None else KernelCache(function, (*self._key, name))
-        description, kernel = (None if place is None else place.load()) or (None, None)
-        saved = kernel is not None
-        if description is None and self.given:
-            description = self.given, self.curved
-        if description is None:
-            description = _describe_rows(function, count, row_labels) if rows else describe(function, count)
-        self.given, self.curved = description
+        saved, kernel = None if place is None else place.load(), None
+        if saved is not None:
+            (self.given, self.curved), kernel = saved
+        elif not self.given:  # else the function for the other dtype has told
+            self.given, self.curved = _describe_rows(function, count, row_labels) if rows else describe(function, count)
         kind = FLOATS[name]
         if rows:
             block = _row_block(compiled(function, COMPILERS[kind]), kind, count, row_labels)
@@ -432,8 +430,8 @@ class Kernels:
             callback.compile()
         except NumbaError as error:
             raise NotCompiled(_explain(error)) from error
-        if place is not None and not saved:
-            place.save(description, callback._cache.kernel)
+        if place is not None and saved is None:
+            place.save((self.given, self.curved), callback._cache.kernel)
         return callback
 
 
