@@ -28,6 +28,10 @@ cdef bint overlap(const Array *a, const Array *b) noexcept nogil
 cdef bint same_memory(const Array *a, const Array *b) noexcept nogil
 
 
+cdef inline Py_ssize_t itemsize(int dtype) noexcept nogil:
+    return 4 if dtype == FLOAT32 else 8 if dtype == FLOAT64 else 1 << ((dtype - 2) & 3)
+
+
 cdef inline const void *load(const Array *array, bint single, int64_t start, int64_t count,
                              void *scratch) noexcept nogil:
     """Elements start to start + count in C order, as contiguous float32 or float64: in place, or copied to scratch."""

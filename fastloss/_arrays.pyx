@@ -93,10 +93,6 @@ cdef bint view(object x, Py_buffer *buffer, Array *array) except -1:
     return True
 
 
-cdef inline Py_ssize_t itemsize(int dtype) noexcept nogil:
-    return 4 if dtype == FLOAT32 else 8 if dtype == FLOAT64 else 1 << ((dtype - 2) & 3)
-
-
 cdef bint is_contiguous(const Array *array, bint fortran) noexcept nogil:
     cdef Py_ssize_t expected = itemsize(array.dtype)
     cdef int i, axis

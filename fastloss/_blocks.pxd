@@ -25,6 +25,7 @@ cdef struct Job:
     Array *gradient
     Array *hessian
     bint stream_gradient
+    bint from_memory  # no cache holds the inputs: they are asked for before they are read
     bint weighs  # whether the kernel itself says what a mean divides by
     bint transposed  # all arrays are Fortran-ordered and seen as their transposes
     int64_t block  # samples a kernel call

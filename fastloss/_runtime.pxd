@@ -93,8 +93,8 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
         const LossEntry *losses
         Operations_f32 f32
         Operations_f64 f64
-        void (*stream)(const char *src, char *to, int64_t n, const char *next_a, const char *next_b,
-                       int64_t next) noexcept nogil
+        void (*prefetch)(const char *src, int64_t n) noexcept nogil
+        void (*stream)(const char *src, char *to, int64_t n) noexcept nogil
         void (*stream_fence)() noexcept nogil
         double (*dot)(int64_t n, const double *x, const double *y) noexcept nogil
         void (*add)(int64_t n, double a, const double *x, double *y) noexcept nogil

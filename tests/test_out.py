@@ -136,6 +136,24 @@ def test_large_outputs(dtype, isa):
     np.testing.assert_array_equal(out, z)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_large_inputs(case, dtype, isa, weighted):
+    # 12 MiB and more is read in short turns, with what comes next asked for; labels also where they are not contiguous.
+    y, z = case.sample(1000, dtype)
+    w = np.linspace(0, 2, 1000, dtype=dtype) if weighted else None
+    times = 1 + (12 << 20) // (y.nbytes + z.nbytes)
+    many = [None if x is None else np.tile(x, (times,) + (1,) * (x.ndim - 1)) for x in (y, z, w)]
+    loss = case.make()
+    value, gradient = loss.value_and_grad(y, z, w, reduction="sum")
+    for labels in (many[0], many[0][::-1].copy()[::-1]):
+        large_value, large_gradient = loss.value_and_grad(labels, *many[1:], reduction="sum")
+        np.testing.assert_array_equal(
+            large_gradient.reshape(times, *z.shape), np.broadcast_to(gradient, (times, *z.shape))
+        )
+        assert large_value == pytest.approx(times * value, rel=1e-6 if dtype == np.float32 else 1e-12)
+    assert loss(*many, reduction="sum") == pytest.approx(large_value, rel=1e-12)
+
+
 def test_no_reference_is_kept(case, dtype):
     y, z = case.sample(50, dtype)
     w, out = np.ones(50, dtype), np.empty_like(z)

@@ -7,7 +7,7 @@
 
 #include "vmath.hpp"
 #if defined(__SSE2__) || defined(_M_X64)
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
 namespace fastloss {
@@ -76,25 +76,47 @@ static void scatter(const T* from, char* data, int ndim, const ptrdiff_t* shape,
     });
 }
 
-// Copies to memory past the caches. An ordinary store first reads the line it is about to overwrite; for an output
-// that no cache will hold, that is a quarter of the traffic of a loss with two inputs. `next_a` and `next_b`, where not
-// null, will be read next: asked for here, since while streamed stores drain nothing else would. All in bytes.
-static void stream(const char* from, char* to, int64_t n, const char* next_a, const char* next_b, int64_t next) {
+// Asks for n bytes that will be read soon; they may lie outside of any array. Inlined always: gcc takes a function that
+// does nothing else for one without effects, and leaves out its calls.
+FASTLOSS_INLINE void prefetch(const char* from, int64_t n) {
 #if defined(__SSE2__) || defined(_M_X64)
-    for (int64_t i = 0; i < next; i += 64) {
-        if (next_a) _mm_prefetch(next_a + i, _MM_HINT_T0);
-        if (next_b) _mm_prefetch(next_b + i, _MM_HINT_T0);
-    }
+    for (int64_t i = 0; i < n; i += 64) _mm_prefetch(from + i, _MM_HINT_T0);
+#elif defined(__GNUC__)
+    for (int64_t i = 0; i < n; i += 64) __builtin_prefetch(from + i);
+#else
+    (void)from, (void)n;
+#endif
+}
+
+// One cache line, past the caches.
+#if defined(__AVX512F__)
+static inline void stream_line(const char* from, char* to) {
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), _mm512_loadu_si512(from));
+}
+#elif defined(__AVX__)
+static inline void stream_line(const char* from, char* to) {
+    for (int part = 0; part < 64; part += 32)
+        _mm256_stream_si256(reinterpret_cast<__m256i*>(to + part),
+                            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + part)));
+}
+#elif defined(__SSE2__) || defined(_M_X64)
+static inline void stream_line(const char* from, char* to) {
+    for (int part = 0; part < 64; part += 16)
+        _mm_stream_si128(reinterpret_cast<__m128i*>(to + part),
+                         _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + part)));
+}
+#endif
+
+// Copies to memory past the caches. An ordinary store first reads the line it is about to overwrite; for an output
+// that no cache will hold, that is a quarter of the traffic of a loss with two inputs. In bytes.
+static void stream(const char* from, char* to, int64_t n) {
+#if defined(__SSE2__) || defined(_M_X64)
     // Whole cache lines, so that the write-combining buffers are flushed full.
     int64_t i = std::min(n, int64_t(-reinterpret_cast<uintptr_t>(to) & 63));
     std::memcpy(to, from, size_t(i));
-    for (; i + 64 <= n; i += 64)
-        for (int64_t part = i; part < i + 64; part += 16)
-            _mm_stream_si128(reinterpret_cast<__m128i*>(to + part),
-                             _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + part)));
+    for (; i + 64 <= n; i += 64) stream_line(from + i, to + i);
     std::memcpy(to + i, from + i, size_t(n - i));
 #else
-    (void)next_a, (void)next_b, (void)next;
     std::memcpy(to, from, size_t(n));
 #endif
 }

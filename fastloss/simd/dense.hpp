@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "copy.hpp"
 #include "matrix.hpp"
 #include "vmath.hpp"
 
@@ -37,9 +38,9 @@ constexpr int vector_bytes = 16;
 
 // One row, with sums enough that neither the latency of an addition nor its instructions hold up the read. In the
 // vectors of gcc and clang: left to `omp simd`, gcc takes the four sums through memory (a sixth of the time of a pass).
-// With `used`, numbers where w is 0 count for nothing, whatever they are.
-template <bool used = false, class T>
-FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w) {
+// With `used`, numbers where w is 0 count for nothing, whatever they are. With `asks`, those `ahead` are asked for.
+template <bool used = false, bool asks = false, class T>
+FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w, int64_t ahead = 0) {
     typedef T Vector __attribute__((vector_size(vector_bytes)));
     constexpr int lanes = vector_bytes / sizeof(T);
     const auto product = [=](int64_t j) {
@@ -52,6 +53,7 @@ FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w) {
     Vector s0 = {}, s1 = {}, s2 = {}, s3 = {};
     int64_t j = 0;
     for (; j + 4 * lanes <= p; j += 4 * lanes) {
+        if (asks) prefetch(reinterpret_cast<const char*>(x + j + ahead), 4 * vector_bytes);
         s0 += product(j);
         s1 += product(j + lanes);
         s2 += product(j + 2 * lanes);
@@ -65,8 +67,8 @@ FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w) {
     return sum;
 }
 #else
-template <bool used = false, class T>
-FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w) {
+template <bool used = false, bool asks = false, class T>
+FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w, int64_t = 0) {
     T sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < p; ++j) sum += used && w[j] == 0 ? T(0) : x[j] * w[j];
@@ -74,21 +76,41 @@ FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w) {
 }
 #endif
 
-// z += X w for n rows of p numbers, `stride` numbers apart. Several rows side by side share the reads of w and the end
-// of their sums; but where they are longer than a few cache lines and shorter than a page, the prefetchers follow only
-// the plain order of the addresses (p = 100, float64: reading X, 1.7 times as long as that order).
+template <class T>
+FASTLOSS_INLINE void prefetch_rows(const T* x, int64_t stride, int64_t p, int64_t n) {
+    if (stride == p)
+        prefetch(reinterpret_cast<const char*>(x), n * p * int64_t(sizeof(T)));
+    else
+        for (int64_t i = 0; i < n; ++i) prefetch(reinterpret_cast<const char*>(x + i * stride), p * int64_t(sizeof(T)));
+}
+
+// z += X w for n rows of p numbers, `stride` numbers apart. Several short rows side by side share the reads of w and
+// the end of their sums. The CPU's own prefetchers lose their way at each page and rest while add_rows works on what
+// has come: so what is read 8 KiB further on is asked for, and at the end the rows of the next call (400,000 x 100,
+// float64: 9.7 ms without either, 6.5 with the first, 5.7 with both; reading X 4.8).
 template <class T>
 static void dense_dot_rows(const Matrix* matrix, int64_t start, int64_t n, const T* w, T* z) {
-    const int64_t stride = matrix->stride, p = matrix->p;
+    constexpr int64_t bytes_ahead = 8192, bytes_next = 16384, cached = 4 << 20;
+    const int64_t stride = matrix->stride, p = matrix->p, bytes = std::max(int64_t(1), p * int64_t(sizeof(T)));
     const T* x = static_cast<const T*>(matrix->data) + start * stride;
+    const bool asks = matrix->n * bytes > cached;
     int64_t i = 0;
-    const int64_t bytes = p * int64_t(sizeof(T));
-    if (bytes >= 256 && bytes < 4096) {
+    if (bytes >= 2048) {
+        // As many rows ahead, or within a long one.
+        const int64_t ahead =
+            bytes < bytes_ahead ? (bytes_ahead / bytes + 1) * stride : bytes_ahead / int64_t(sizeof(T));
+        if (asks)
+            for (; i < n; ++i) z[i] += dot_row<false, true>(x + i * stride, p, w, ahead);
         for (; i < n; ++i) z[i] += dot_row(x + i * stride, p, w);
     } else {
-        for (; i + 4 <= n; i += 4) dot_few<4>(x + i * stride, stride, p, w, z + i);
+        const int64_t ahead = (bytes_ahead / bytes + 1) * stride;
+        for (; i + 4 <= n; i += 4) {
+            if (asks) prefetch_rows(x + i * stride + ahead, stride, p, 4);
+            dot_few<4>(x + i * stride, stride, p, w, z + i);
+        }
         for (; i < n; ++i) dot_few<1>(x + i * stride, stride, p, w, z + i);
     }
+    if (asks) prefetch_rows(x + n * stride, stride, p, std::min(n, bytes_next / bytes));
 }
 
 template <int rows, class T>

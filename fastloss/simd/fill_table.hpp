@@ -48,6 +48,7 @@ static const Table* table() {
                                 losses,
                                 operations<float>(),
                                 operations<double>(),
+                                prefetch,
                                 stream,
                                 stream_fence,
                                 dot,

@@ -43,7 +43,9 @@ struct Table {
     const LossEntry* losses;
     Operations_f32 f32;
     Operations_f64 f64;
-    void (*stream)(const char* from, char* to, int64_t n, const char* next_a, const char* next_b, int64_t next);
+    // Of copy.hpp; n in bytes.
+    void (*prefetch)(const char* from, int64_t n);
+    void (*stream)(const char* from, char* to, int64_t n);
     void (*stream_fence)();
     // For coordinate descent: dot products and y += a x, of dense and of compressed columns x.
     double (*dot)(int64_t n, const double* x, const double* y);
