@@ -29,6 +29,7 @@ cdef struct Job:
     bint weighs  # whether the kernel itself says what a mean divides by
     bint transposed  # all arrays are Fortran-ordered and seen as their transposes
     int64_t block  # samples a kernel call
+    int64_t ahead  # samples between those that are read and those that are asked for
     int64_t slot  # doubles of scratch for each array
 
 

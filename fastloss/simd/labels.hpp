@@ -103,24 +103,31 @@ FASTLOSS_INLINE auto with_target(const Classes& classes, const Label<T>& label, 
     }
 }
 
-// What integer labels say: the class, and the weight, 0 where the sample is left out. One row at a time: a loop over
-// rows and classes that vectorises takes several times as long.
+// What integer labels of fewer than 2^24 classes say: the class, and the weight, 0 where the sample is left out.
+template <class T, bool weighted>
+FASTLOSS_INLINE void read_classes_of(const Classes& classes, int64_t n, const T* y, const T* weight, int32_t* index,
+                                     T* w, int32_t* status) {
+    T bad_labels = 0, bad_weights = 0;  // counted in T, as in blocks.hpp
+    const T k = T(classes.k), ignored = classes.ignores ? T(classes.ignored) : std::numeric_limits<T>::quiet_NaN();
+#pragma omp simd reduction(+ : bad_labels, bad_weights)
+    for (int64_t i = 0; i < n; ++i) {
+        const T label = y[i], given = weighted ? weight[i] : T(1);
+        const T from_zero = label >= 0 ? label : T(0), in_range = from_zero < k ? from_zero : T(0);
+        const int32_t c = int32_t(in_range);
+        const T counted = label == ignored ? T(0) : given, used = T(c) == label ? counted : T(0);
+        bad_weights += weight_ok(given) ? T(0) : T(1);
+        bad_labels += used == counted ? T(0) : T(1);  // NaN is a bad weight first
+        index[i] = c;
+        w[i] = used;
+    }
+    *status |= (bad_labels > 0 ? FASTLOSS_BAD_LABEL : 0) | (bad_weights > 0 ? FASTLOSS_BAD_WEIGHT : 0);
+}
+
 template <class T>
 FASTLOSS_INLINE void read_classes(const Classes& classes, int64_t n, const T* y, const T* weight, int32_t* index, T* w,
                                   int32_t* status) {
-    bool bad_labels = false, bad_weights = false;
-    const T k = T(classes.k);
-    for (int64_t i = 0; i < n; ++i) {
-        const T label = y[i], given = weight ? weight[i] : T(1);
-        const bool in_range = label >= 0 && label < k, ignored = classes.ignores && label == T(classes.ignored);
-        const int32_t c = in_range ? int32_t(label) : 0;
-        const bool used = given != 0 && !ignored, good = in_range && T(c) == label;
-        bad_weights |= !weight_ok(given);
-        bad_labels |= used && !good;
-        index[i] = c;
-        w[i] = used && good ? given : T(0);
-    }
-    *status |= (bad_labels ? FASTLOSS_BAD_LABEL : 0) | (bad_weights ? FASTLOSS_BAD_WEIGHT : 0);
+    if (weight) return read_classes_of<T, true>(classes, n, y, weight, index, w, status);
+    read_classes_of<T, false>(classes, n, y, weight, index, w, status);
 }
 
 }  // namespace fastloss

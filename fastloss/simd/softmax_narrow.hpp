@@ -164,8 +164,7 @@ static double plain_rows(const Classes& classes, int64_t n, const T* y, const T*
             exp_all(k * column_rows, e);
         else
             for (int c = 0; c < k; ++c) exp_all(count, e + c * column_rows);
-        double part = 0;
-#pragma omp simd reduction(+ : part)
+#pragma omp simd
         for (int64_t i = 0; i < count; ++i) {
             T others = 0, ones = -1;
             for (int c = 0; c < k; ++c) {
@@ -174,6 +173,10 @@ static double plain_rows(const Classes& classes, int64_t n, const T* y, const T*
                 ones += ec == 1 ? T(1) : T(0);
             }
             rest[i] = others + ones;
+        }
+        double part = 0;
+#pragma omp simd reduction(+ : part)
+        for (int64_t i = 0; i < count; ++i) {
             const double loss = double(vmath::log1p(rest[i]) - at_label[i]);
             const double weighted = w[i] == 0 ? 0.0 : double(w[i]) * loss;
             at_label[i] = T(weighted);
