@@ -14,13 +14,15 @@ DISTRIBUTIONS = ("fastloss", "numpy", "scipy", "scikit-learn", "torch", "xgboost
 
 
 def cpu_model() -> str:
-    """The CPU's name as the system tells it."""
+    """The CPU's name as the system tells it; with family and model, since a virtual one may be called "AMD EPYC"."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
     except OSError:
-        pass
+        lines = []
+    facts = {name.strip(): value.strip() for name, _, value in reversed(lines)}  # of the first one
+    if "model name" in facts:
+        numbers = [f"{name.split()[-1]} {facts[name]}" for name in ("cpu family", "model") if name in facts]
+        return facts["model name"] + (f" ({', '.join(numbers)})" if numbers else "")
     if platform.system() == "Darwin":
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
         asked = subprocess.run(command, capture_output=True, text=True, check=False)

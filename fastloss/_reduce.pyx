@@ -278,7 +278,7 @@ cdef class BlockLoss:
             raise MemoryError()
         for i, value in enumerate(parameters):
             self.parameters[i] = value
-        self.streams = False
+        self.streams = not many_outputs and entry_of("poisson").streams  # as a loss with one exponential
         self.rereads = many_outputs
         self.kernel = fastloss_kernel(
             version=FASTLOSS_KERNEL_VERSION, label_width=0 if row_labels else 1, outputs=0 if many_outputs else 1,
