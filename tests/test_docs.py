@@ -67,3 +67,45 @@ def test_the_page_on_losses_of_ones_own(python):
     page = (ROOT / "docs" / "custom_losses.md").read_text()
     code = "\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S))
     assert python(code + "\nprint(value, wider)\n", timeout=120) == "0.34657359027997264 cauchy(scale=2.0)"
+
+
+# What the snippets of docs/interop.md speak of, and what to do with what they made: the last line printed.
+PRELUDE = """
+import numpy as np
+import fastloss as fl
+X = np.random.default_rng(0).standard_normal((300, 5))
+y, huber = X[:, 0] + 0.1, fl.Huber(0.5)
+"""
+SNIPPETS = {
+    "xgboost": (
+        "import xgboost as xgb",
+        "import xgboost as xgb; data = xgb.DMatrix(X, y)",
+        "print(model.fit(X, y).n_features_in_, booster.num_boosted_rounds())",
+        "5 100",
+    ),
+    "lightgbm": (
+        "import lightgbm as lgb",
+        "import lightgbm as lgb; data = lgb.Dataset(X, y)",
+        "print(model.fit(X, y).n_features_in_, booster.num_trees())",
+        "5 100",
+    ),
+    "torch": (
+        "criterion|head = ",
+        "import torch; X, y, hidden = torch.randn(9, 5), torch.rand(9, 1), torch.randn(9, 512)\n"
+        "model, tokens = torch.nn.Linear(5, 1), torch.arange(9)",
+        "loss.backward(); print(list(head.logits(hidden).shape), model.weight.grad is not None)",
+        "[9, 32000] True",
+    ),
+    "sklearn": ("import sklearn_loss", "", "print(model.fit(X, y).predict(X).shape)", "(300,)"),
+}
+
+
+@pytest.mark.parametrize("library", SNIPPETS)
+def test_the_page_on_other_libraries(python, library):
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    sign, before, after, printed = SNIPPETS[library]
+    page = (ROOT / "docs" / "interop.md").read_text()
+    code = [block for block in re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S) if re.search(sign, block)]
+    assert code
+    lines = python("\n".join([PRELUDE, before, *code, after]), timeout=120).splitlines()
+    assert lines[-1] == printed
