@@ -7,17 +7,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastloss._runtime import get_num_threads
 from fastloss.interop import _boosting
 from fastloss.losses import CategoricalCrossEntropy, Loss
 
 __all__ = ["metric", "objective"]
 
-BLOCK = 1 << 16  # predictions
+BLOCK = 1 << 14  # predictions
 
 
 class Objective(_boosting.Objective):
@@ -34,12 +36,22 @@ class Objective(_boosting.Objective):
             return super().derivatives(y, z, weight)
         gradient, hessian = np.empty(z.shape, np.float32, order="F"), np.empty(z.shape, np.float32, order="F")
         rows = max(1, BLOCK // z.shape[1])
+        starts = range(0, len(z), rows)
+
+        def block(first: int) -> None:
+            part = slice(first, first + rows)
+            w = None if weight is None else weight[part]
+            found = _boosting.derivatives(self.loss, y[part], np.ascontiguousarray(z[part]), w, n_threads=1)
+            gradient[part], hessian[part] = found
+
         try:
-            for first in range(0, len(z), rows):
-                part = slice(first, first + rows)
-                gradient[part], hessian[part] = super().derivatives(
-                    y[part], np.ascontiguousarray(z[part]), None if weight is None else weight[part]
-                )
+            # A thread for several blocks, since copies take as long as the loss; waking threads for each costs more.
+            if (threads := min(get_num_threads(), len(starts) // 4)) > 1:
+                with ThreadPoolExecutor(threads) as pool:
+                    list(pool.map(block, starts))
+            else:
+                for first in starts:
+                    block(first)
         except ValueError:
             super().derivatives(y, z, weight)  # raises, and says where
             raise
