@@ -142,3 +142,20 @@ def test_bad_arguments():
         objective("binary")
     with pytest.raises(ValueError, match=r"y_true must hold numbers in \[0, 1\]"):
         train("classes", None, {"objective": objective(BINARY)})
+
+
+def test_an_exception_says_for_which_row():
+    pytest.importorskip("numba", reason="custom_loss needs Numba")
+
+    def picky(y, z_row, grad_row):
+        if z_row[0] > 5:
+            raise OverflowError("too large")
+        grad_row[:] = z_row
+        return 0.5 * (z_row * z_row).sum()
+
+    z = np.asfortranarray(np.zeros((40_000, 3)))
+    z[39_000, 0] = 6
+    with pytest.raises(OverflowError, match="too large") as caught:
+        objective(fl.custom_loss(picky, many_outputs=True, check=False))(np.zeros(40_000), z)
+    if hasattr(caught.value, "__notes__"):
+        assert "at index (39000, 0)" in caught.value.__notes__[0]

@@ -52,8 +52,8 @@ class Objective(_boosting.Objective):
             else:
                 for first in starts:
                     block(first)
-        except ValueError:
-            super().derivatives(y, z, weight)  # raises, and says where
+        except Exception:  # a loss of the user's own raises anything
+            super().derivatives(y, z, weight)  # raises, and says where: a block knows its own rows alone
             raise
         return gradient, hessian
 
