@@ -11,8 +11,8 @@ from fastloss import _runtime
 # errors measured, rounded up to the next half.
 FUNCTIONS = {
     "exp": (1.5, (-110, 90), (-750, 712), np.exp, mp.exp),
-    "log": (1.0, (0, 2), (0, 2), np.log, mp.log),
-    "log1p": (1.5, (-1, 3), (-1, 3), np.log1p, mp.log1p),
+    "log": (1.5, (0, 2), (0, 2), np.log, mp.log),
+    "log1p": (2.0, (-1, 3), (-1, 3), np.log1p, mp.log1p),
     "sigmoid": (3.0, (-110, 20), (-750, 40), lambda x: 1 / (1 + np.exp(-x)), lambda x: 1 / (1 + mp.exp(-x))),
 }
 LONG = np.finfo(np.longdouble).nmant >= 63

@@ -9,11 +9,19 @@
 
 namespace fastloss {
 
-// Whether a loss has the optional members prepare and Hard (see losses.hpp).
+// The optional members of a loss (see losses.hpp): how many numbers it prepares, and whether it has Hard.
+template <class Loss, class = void>
+struct prepared_numbers : std::integral_constant<int, 0> {};
+template <class Loss>
+struct prepared_numbers<Loss, std::void_t<decltype(Loss::prepared)>> : std::integral_constant<int, Loss::prepared> {};
 template <class Loss, class T, class = void>
-struct has_prepare : std::false_type {};
+struct checks_labels : std::false_type {};
 template <class Loss, class T>
-struct has_prepare<Loss, T, std::void_t<decltype(std::declval<Loss>().prepare(T(), T()))>> : std::true_type {};
+struct checks_labels<Loss, T, std::void_t<decltype(std::declval<Loss>().label_ok(T()))>> : std::true_type {};
+template <class Loss, class T, class = void>
+struct checks_predictions : std::false_type {};
+template <class Loss, class T>
+struct checks_predictions<Loss, T, std::void_t<decltype(std::declval<Loss>().prediction_ok(T()))>> : std::true_type {};
 template <class Loss, class = void>
 struct has_hard : std::false_type {};
 template <class Loss>
@@ -28,7 +36,7 @@ constexpr bool bound_by_memory() {
 #if defined(__AVX512F__)
     return true;
 #else
-    return !has_prepare<Loss, double>::value && !has_hard<Loss>::value;
+    return prepared_numbers<Loss>::value == 0 && !has_hard<Loss>::value;
 #endif
 }
 
@@ -47,34 +55,32 @@ FASTLOSS_INLINE bool weight_ok(T w) {
     return w >= 0 && w < std::numeric_limits<T>::infinity();
 }
 
+// loss.at of a sample, with what has been prepared for it.
+template <class Loss, class T, int... number>
+FASTLOSS_INLINE Point<T> at(const Loss& loss, T y, T z, const T (*prepared)[prepared_stride], int64_t i,
+                            std::integer_sequence<int, number...>) {
+    return loss.at(y, z, prepared[number][i]...);
+}
+
 // Sums run in the SIMD lanes that the compiler chooses: their order depends on n and the instruction set alone.
 template <class T, class Loss, bool weighted, bool values, bool gradients, bool hessians>
 static double run_block(const double* params, int64_t n, const T* y, const T* z, const T* weight, double scale,
                         T* value, T* gradient, T* hessian, int32_t* status) {
-    constexpr bool prepares = has_prepare<Loss, T>::value;
-    constexpr int64_t at_once = 512;
+    constexpr int prepared = prepared_numbers<Loss>::value;
+    constexpr int64_t at_once = prepared_at_once;
     const Loss loss(params);
     double sum = 0;
     // Counted in T: SSE2 has no select between 64-bit integers, and a type of T's width shares its lanes.
     T bad_labels = 0, bad_predictions = 0, bad_weights = 0;
     for (int64_t start = 0; start < n; start += at_once) {
         const int64_t stop = n - start < at_once ? n : start + at_once;
-        T prepared[prepares ? at_once : 1];
-        if constexpr (prepares) {
-#pragma omp simd
-            for (int64_t i = start; i < stop; ++i) prepared[i - start] = loss.prepare(y[i], z[i]);
-        }
+        T found[prepared ? prepared : 1][prepared_stride];
+        if constexpr (prepared) loss.template prepare<gradients || hessians>(stop - start, y + start, z + start, found);
 #pragma omp simd reduction(+ : sum, bad_labels, bad_predictions, bad_weights)
         for (int64_t i = start; i < stop; ++i) {
             const T yi = y[i], zi = z[i];
             // Initialised at once: assigned to, gcc moves two floats as one 8-byte number and then cannot vectorise.
-            const Point<T> point = [&] {
-                if constexpr (prepares)
-                    return loss.at(yi, zi, prepared[i - start]);
-                else
-                    return loss.at(yi, zi);
-            }();
-            T bad_label = loss.label_ok(yi) ? T(0) : T(1), bad_prediction = loss.prediction_ok(zi) ? T(0) : T(1);
+            const Point<T> point = at(loss, yi, zi, found, i - start, std::make_integer_sequence<int, prepared>());
             double v = point.value;
             T factor = T(scale);
             bool keep = true;
@@ -84,11 +90,10 @@ static double run_block(const double* params, int64_t n, const T* y, const T* z,
                 keep = !(w == 0);  // a select, not a product: 0 * inf must be 0
                 v = keep ? v * double(w) : 0.0;
                 factor = T(double(w) * scale);  // neither need be in the range of float, the product is
-                bad_label = keep ? bad_label : T(0);
-                bad_prediction = keep ? bad_prediction : T(0);
             }
-            bad_labels += bad_label;
-            bad_predictions += bad_prediction;
+            if constexpr (checks_labels<Loss, T>::value) bad_labels += !keep || loss.label_ok(yi) ? T(0) : T(1);
+            if constexpr (checks_predictions<Loss, T>::value)
+                bad_predictions += !keep || loss.prediction_ok(zi) ? T(0) : T(1);
             sum += v;
             if (values) value[i] = T(v);
             if (gradients) gradient[i] = keep ? factor * point.gradient : T(0);

@@ -24,7 +24,7 @@ static Operations<T> operations() {
              csr_operations<T, int64_t>(), csc_operations<T, int32_t>(), csc_operations<T, int64_t>()},
             {FASTLOSS_DTYPES(FASTLOSS_GATHER)},
             scatter<T>,
-            {map<T, vmath::exp<T>>, map<T, vmath::log<T>>, map<T, vmath::log1p<T>>, map<T, vmath::sigmoid<T>>}};
+            {vmath::exp<T>, vmath::log<T>, vmath::log1p<T>, map<T, vmath::sigmoid<T>>}};
 #undef FASTLOSS_GATHER
 }
 

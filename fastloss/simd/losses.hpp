@@ -1,20 +1,26 @@
 // The scalar mathematics of every loss, written once.
 //
 // A loss is a struct template over the dtype T, made from its parameters, with
-//     bool label_ok(T y)        whether y is in the domain; NaN never is
-//     bool prediction_ok(T z)   whether z is; a NaN z always passes, and flows through to the results
 //     Point<T> at(T y, T z)     value, gradient and second derivative with respect to z
+// and, where not all labels or predictions are in the domain,
+//     bool label_ok(T y)        whether y is; NaN never is
+//     bool prediction_ok(T z)   whether z is; a NaN z always passes, and flows through to the results
 // and, where they pay,
-//     T prepare(T y, T z)       what at() takes as a third argument, found in a loop of its own: a long chain of
-//                               operations fills a CPU's scheduler before the next sample can enter; two short ones
-//                               overlap (binary cross-entropy of logits, Zen 3: 4.4 -> 3.5 ns a sample)
+//     prepared, prepare<derivatives>(n, y, z, out)
+//                               how many numbers more at() takes of each sample, and the function that finds them for
+//                               a block, by vmath_blocks.hpp; those that only derivatives need where they are asked for
 //     Hard, is_hard(params)     a struct for blocks whose labels are all 0 or 1, and whether these parameters allow it
 // All branch-free: selects between numbers that are computed anyway, so that compilers vectorise. What a caller does
 // not ask for is dropped as dead code. The list at the end is what the rest of the library sees.
 #pragma once
-#include "vmath.hpp"
+#include "vmath_blocks.hpp"
 
 namespace fastloss {
+
+constexpr int64_t prepared_at_once = 512;  // samples
+// Not 4096 bytes apart: a CPU takes a load for one of what was just stored where the last 12 bits of addresses are
+// alike.
+constexpr int64_t prepared_stride = prepared_at_once + 32;
 
 // The value is double for float32 too: (1e20f)^2 is finite there, and sums are taken in double anyway.
 template <class T>
@@ -39,7 +45,6 @@ template <class T>
 struct SquaredError {
     explicit SquaredError(const double*) {}
     bool label_ok(T y) const { return is_number(y); }
-    bool prediction_ok(T) const { return true; }
     Point<T> at(T y, T z) const {
         const T r = z - y;
         return {double(r) * double(r), 2 * r, T(2)};
@@ -51,7 +56,6 @@ template <class T>
 struct AbsoluteError {
     explicit AbsoluteError(const double*) {}
     bool label_ok(T y) const { return is_number(y); }
-    bool prediction_ok(T) const { return true; }
     Point<T> at(T y, T z) const {
         const T r = z - y;
         return {double(vmath::abs(r)), r > 0 ? T(1) : (r < 0 ? T(-1) : r), unless_nan(r, T(0))};
@@ -64,7 +68,6 @@ struct Huber {
     T delta;
     explicit Huber(const double* params) : delta(T(params[0])) {}
     bool label_ok(T y) const { return is_number(y); }
-    bool prediction_ok(T) const { return true; }
     Point<T> at(T y, T z) const {
         const T r = z - y;
         const T clipped = r > delta ? delta : (r < -delta ? -delta : r);
@@ -81,7 +84,6 @@ struct Quantile {
     T q, q_minus_one;  // each rounded once
     explicit Quantile(const double* params) : q(T(params[0])), q_minus_one(T(params[0] - 1)) {}
     bool label_ok(T y) const { return is_number(y); }
-    bool prediction_ok(T) const { return true; }
     Point<T> at(T y, T z) const {
         const T u = y - z;
         const T slope = u < 0 ? q_minus_one : q;
@@ -94,8 +96,11 @@ template <class T>
 struct Poisson {
     explicit Poisson(const double*) {}
     bool label_ok(T y) const { return y >= 0 && y < std::numeric_limits<T>::infinity(); }
-    bool prediction_ok(T) const { return true; }
-    T prepare(T, T z) const { return vmath::exp(z); }
+    static constexpr int prepared = 1;
+    template <bool derivatives>
+    void prepare(int64_t n, const T*, const T* z, T (*out)[prepared_stride]) const {
+        vmath::exp(n, z, out[0]);
+    }
     Point<T> at(T y, T z, T mean) const {
         const bool infinite = mean == std::numeric_limits<T>::infinity();  // inf - inf must stay inf
         const double linear = y == 0 || infinite ? 0.0 : double(y) * double(z);
@@ -127,13 +132,14 @@ struct BinaryTarget {
 template <class T>
 struct HardLogits {
     explicit HardLogits(const double*) {}
-    bool label_ok(T) const { return true; }
-    bool prediction_ok(T) const { return true; }
-    T prepare(T, T z) const { return vmath::exp_nonpositive(-vmath::abs(z)); }
-    Point<T> at(T y, T z, T e) const {
-        const T sign = 1 - 2 * y, t = sign * z;
-        const T large = 1 / (1 + e), small = e * large;  // sigmoid(|z|), sigmoid(-|z|)
-        return {double((t > 0 ? t : T(0)) + vmath::log1p_unit(e)), sign * (t > 0 ? large : small), small * large};
+    static constexpr int prepared = 3;
+    template <bool derivatives>
+    void prepare(int64_t n, const T*, const T* z, T (*out)[prepared_stride]) const {
+        vmath::softplus_parts<T, derivatives>(n, z, out[0], out[1], out[2]);
+    }
+    Point<T> at(T y, T z, T e, T log1p_e, T large) const {
+        const T t = vmath::negate_if_one(z, y), small = e * large;  // sigmoid(|z|) is large, sigmoid(-|z|) small
+        return {double((t > 0 ? t : T(0)) + log1p_e), vmath::negate_if_one(t > 0 ? large : small, y), small * large};
     }
 };
 
@@ -148,17 +154,20 @@ struct BinaryCrossEntropyLogits {
     static bool is_hard(const double* params) { return BinaryTarget<T>::is_hard(params); }
     explicit BinaryCrossEntropyLogits(const double* params) : target(params) {}
     bool label_ok(T y) const { return target.label_ok(y); }
-    bool prediction_ok(T) const { return true; }
-    T prepare(T, T z) const { return vmath::exp_nonpositive(-vmath::abs(z)); }
-    Point<T> at(T y, T z, T e) const {
+    static constexpr int prepared = 3;
+    template <bool derivatives>
+    void prepare(int64_t n, const T*, const T* z, T (*out)[prepared_stride]) const {
+        vmath::softplus_parts<T, derivatives>(n, z, out[0], out[1], out[2]);
+    }
+    Point<T> at(T y, T z, T e, T log1p_e, T inverse) const {
         const T a = target.positive(y), b = target.negative(y);
-        const T sum = 1 + e, inverse = 1 / sum;
+        const T sum = 1 + e;
         const T large = inverse - inverse * (inverse * (e - (sum - 1)));  // without the rounding error of the sum
         const T slope = z > 0 ? b : a;
         const T linear = slope == 0 ? T(0) : slope * vmath::abs(z);  // 0 * inf is 0 here
         // Of sigmoid(z) and sigmoid(-z) one is large, the other e * large: multiplied last, one rounding fewer.
         const T difference = z > 0 ? b - a * e : b * e - a;
-        return {double((a + b) * vmath::log1p_unit(e) + linear), large * difference, (a + b) * (e * large * large)};
+        return {double((a + b) * log1p_e + linear), large * difference, (a + b) * (e * large * large)};
     }
 };
 
@@ -173,8 +182,17 @@ struct Clip {
         lower = eps > 0 && T(eps) == 0 ? L::denorm_min() : T(eps);
         upper = eps > 0 && T(1 - eps) > below_one ? below_one : T(1 - eps);
     }
-    static bool contains(T z) { return !(z < 0 || z > 1); }
-    T operator()(T z) const { return z < lower ? lower : (z > upper ? upper : z); }
+    static bool contains(T z) { return same_or_nan(bounded(z, T(0), T(1)), z); }
+    T operator()(T z) const { return bounded(z, lower, upper); }
+    bool leaves(T z) const { return same_or_nan(bounded(z, lower, upper), z); }
+
+private:
+    // One instruction each; comparisons of vectors are dearer than products.
+    static T bounded(T z, T lower, T upper) {
+        const T above = z < lower ? lower : z;
+        return above > upper ? upper : above;
+    }
+    static bool same_or_nan(T a, T b) { return !std::islessgreater(a, b); }
 };
 
 // Binary cross-entropy of the probability z for labels 0 and 1: -log of what the label was given, z or 1 - z, after
@@ -183,17 +201,23 @@ template <class T>
 struct HardProbabilities {
     Clip<T> clip;
     explicit HardProbabilities(const double* params) : clip(params[2]) {}
-    bool label_ok(T) const { return true; }
     bool prediction_ok(T z) const { return Clip<T>::contains(z); }
-    T prepare(T y, T z) const {
-        const T p = clip(z), q = 1 - p;
-        return vmath::log(y > 0 ? p : q, y > 0 ? T(0) : (1 - q) - p);  // the rounding error of 1 - p is not lost
+    static constexpr int prepared = 2;
+    template <bool derivatives>
+    void prepare(int64_t n, const T* y, const T* z, T (*out)[prepared_stride]) const {
+        T given[prepared_stride], rest[prepared_stride];
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) {
+            const T p = clip(z[i]), q = 1 - p;
+            given[i] = y[i] > 0 ? p : q;
+            rest[i] = y[i] > 0 ? T(0) : (1 - q) - p;  // the rounding error of 1 - p is not lost
+        }
+        vmath::log_and_inverse<T, derivatives>(n, given, rest, out[0], out[1]);
     }
-    Point<T> at(T y, T z, T log_given) const {
-        const T p = clip(z);
-        const T inverse = 1 / (y > 0 ? p : 1 - p);
-        const bool inside = p == z || !is_number(z);
-        return {double(-log_given), inside ? (1 - 2 * y) * inverse : T(0), inside ? inverse * inverse : T(0)};
+    Point<T> at(T y, T z, T log_given, T inverse) const {
+        const bool inside = clip.leaves(z);
+        return {double(-log_given), inside ? vmath::negate_if_one(inverse, y) : T(0),
+                inside ? inverse * inverse : T(0)};
     }
 };
 
@@ -214,7 +238,7 @@ struct BinaryCrossEntropyProbabilities {
         const T positive = a == 0 ? T(0) : a * vmath::log(p);
         const T negative = b == 0 ? T(0) : b * vmath::log(q, (1 - q) - p);
         const T slope_p = a == 0 ? T(0) : a / p, slope_q = b == 0 ? T(0) : b / q;
-        const bool inside = p == z || !is_number(z);
+        const bool inside = clip.leaves(z);
         const T flow = unless_nan(z, T(0));  // for a NaN whose terms have been dropped
         return {double(flow - (positive + negative)), inside ? flow + (slope_q - slope_p) : T(0),
                 inside ? flow + ((a == 0 ? T(0) : slope_p / p) + (b == 0 ? T(0) : slope_q / q)) : T(0)};

@@ -115,12 +115,6 @@ FASTLOSS_INLINE void finish_row_piece(const Classes& classes, const Row<T>& row,
 constexpr int64_t row_block = 2048;  // numbers: z and e of a block stay in the L1 cache
 
 template <class T>
-FASTLOSS_INLINE void exp_all(int64_t n, T* x) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) x[i] = vmath::exp_nonpositive(x[i]);
-}
-
-template <class T>
 FASTLOSS_INLINE double gap_to_label(const Label<T>& label, T top, T z) {
     return label.hard == 0 ? 0.0 : label.hard * double(top - z);
 }
@@ -165,10 +159,9 @@ static double short_rows(const Classes& classes, int64_t n, const T* y, const T*
             row.total = sum_target<T, soft>(classes, row.label) + row.label.hard;
             row.gaps = sum_gaps<T, soft>(classes, row.label, 0, k, d) + gap_to_label(row.label, row.top, at_label);
         }
-        exp_all(count * k, e);
+        vmath::exp_nonpositive(count * k, e, e);
         for (int64_t i = 0; i < count; ++i) rest[i] = T(sum_rest(k, e + i * k));
-#pragma omp simd
-        for (int64_t i = 0; i < count; ++i) log_sum[i] = vmath::log1p(rest[i]);
+        vmath::log1p(count, rest, log_sum);
         for (int64_t i = 0; i < count; ++i) {
             T* row_gradient = gradient ? gradient + (start + i) * k : nullptr;
             T* row_hessian = hessian ? hessian + (start + i) * k : nullptr;
@@ -219,7 +212,7 @@ static double long_row(const Classes& classes, int64_t i, const T* y, const T* z
                 soft || classes.floor > 0
                     ? with_target<T, soft>(classes, row.label, from, [=](auto a) { return sum_classes<T>(count, a); })
                     : 0.0;
-            exp_all(count, d);
+            vmath::exp_nonpositive(count, d, d);
             const double others = sum_rest(count, d);
             if (e) tops[first / length] = top;
             const double up = top > row.top ? double(top) - double(row.top) : 0.0;

@@ -88,9 +88,12 @@ FASTLOSS_INLINE void exp_columns(int64_t n, int64_t k, Columns<T>& columns) {
         T *e = columns.e[c], *target = columns.target[c];
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) {
-            const T d = e[i] - columns.top[i];
-            columns.gaps[i] += target[i] == 0 ? T(0) : target[i] * -d;
-            e[i] = vmath::exp_nonpositive(d);
+            e[i] -= columns.top[i];
+            columns.gaps[i] += target[i] == 0 ? T(0) : target[i] * -e[i];
+        }
+        vmath::exp_nonpositive(n, e, e);
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) {
             columns.rest[i] += e[i] == 1 ? T(0) : e[i];
             ones[i] += e[i] == 1 ? T(1) : T(0);
         }
@@ -143,8 +146,8 @@ static void plain_hessians(int64_t n, const T* e, const T* w, const T* rest, con
 template <class T, int k>
 static double plain_rows(const Classes& classes, int64_t n, const T* y, const T* z, const T* weight, double scale,
                          T* value, T* gradient, T* hessian, int32_t* status) {
-    T e[k * column_rows], w[column_rows], at_label[column_rows], rest[column_rows], slope[column_rows],
-        each[column_rows];
+    T e[k * column_rows], w[column_rows], at_label[column_rows], rest[column_rows], log_sum[column_rows],
+        slope[column_rows], each[column_rows];
     int32_t index[column_rows];
     double sum = 0;
     for (int64_t start = 0; start < n; start += column_rows) {
@@ -161,9 +164,9 @@ static double plain_rows(const Classes& classes, int64_t n, const T* y, const T*
         }
         for (int64_t i = 0; i < count; ++i) at_label[i] = e[index[i] * column_rows + i];
         if (count == column_rows)
-            exp_all(k * column_rows, e);
+            vmath::exp_nonpositive(k * column_rows, e, e);
         else
-            for (int c = 0; c < k; ++c) exp_all(count, e + c * column_rows);
+            for (int c = 0; c < k; ++c) vmath::exp_nonpositive(count, e + c * column_rows, e + c * column_rows);
 #pragma omp simd
         for (int64_t i = 0; i < count; ++i) {
             T others = 0, ones = -1;
@@ -174,10 +177,11 @@ static double plain_rows(const Classes& classes, int64_t n, const T* y, const T*
             }
             rest[i] = others + ones;
         }
+        vmath::log1p(count, rest, log_sum);
         double part = 0;
 #pragma omp simd reduction(+ : part)
         for (int64_t i = 0; i < count; ++i) {
-            const double loss = double(vmath::log1p(rest[i]) - at_label[i]);
+            const double loss = double(log_sum[i] - at_label[i]);
             const double weighted = w[i] == 0 ? 0.0 : double(w[i]) * loss;
             at_label[i] = T(weighted);
             part += weighted;
@@ -223,11 +227,12 @@ static double narrow_rows(const Classes& classes, int64_t n, const T* y, const T
         for (int64_t c = 0; c < k; ++c)
             for (int64_t i = 0; i < count; ++i) columns.e[c][i] = z[(start + i) * k + c];
         exp_columns(count, k, columns);
-        T losses[column_rows];
+        T losses[column_rows], log_sum[column_rows];
+        vmath::log1p(count, columns.rest, log_sum);
         double part = 0;
 #pragma omp simd reduction(+ : part)
         for (int64_t i = 0; i < count; ++i) {
-            const double loss = double(columns.total[i]) * double(vmath::log1p(columns.rest[i])) + columns.gaps[i];
+            const double loss = double(columns.total[i]) * double(log_sum[i]) + columns.gaps[i];
             const double weighted = columns.weight[i] == 0 ? 0.0 : double(columns.weight[i]) * loss;
             losses[i] = T(weighted);
             part += weighted;

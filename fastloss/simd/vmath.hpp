@@ -114,6 +114,14 @@ FASTLOSS_INLINE T abs(T x) {
     return std::fabs(x);
 }
 
+// x for y = 0, -x for y = 1: the bit that tells these two apart, moved to the sign's place.
+template <class T>
+FASTLOSS_INLINE T negate_if_one(T x, T y) {
+    using U = typename Constants<T>::Unsigned;
+    constexpr U sign = U(1) << (8 * sizeof(T) - 1);
+    return bit_cast<T>(bit_cast<U>(x) ^ ((bit_cast<U>(y) << 2) & sign));
+}
+
 // exp(x) = 2^k exp(r), |r| <= ln(2) / 2; returns exp(r) - 1, and in `rounded` the number k + magic.
 template <class T>
 FASTLOSS_INLINE T expm1_reduced(T x, T& rounded) {
