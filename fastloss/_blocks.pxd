@@ -26,6 +26,7 @@ cdef struct Job:
     Array *hessian
     bint stream_gradient
     bint from_memory  # no cache holds the inputs: they are asked for before they are read
+    bint kernel_asks  # by the kernel itself, where it reads them in place
     bint weighs  # whether the kernel itself says what a mean divides by
     bint transposed  # all arrays are Fortran-ordered and seen as their transposes
     int64_t block  # samples a kernel call

@@ -68,6 +68,7 @@ static double run_block(const double* params, int64_t n, const T* y, const T* z,
                         T* value, T* gradient, T* hessian, int32_t* status) {
     constexpr int prepared = prepared_numbers<Loss>::value;
     constexpr int64_t at_once = prepared_at_once;
+    const bool goes_on = *status & FASTLOSS_GOES_ON;
     const Loss loss(params);
     double sum = 0;
     // Counted in T: SSE2 has no select between 64-bit integers, and a type of T's width shares its lanes.
@@ -75,7 +76,11 @@ static double run_block(const double* params, int64_t n, const T* y, const T* z,
     for (int64_t start = 0; start < n; start += at_once) {
         const int64_t stop = n - start < at_once ? n : start + at_once;
         T found[prepared ? prepared : 1][prepared_stride];
-        if constexpr (prepared) loss.template prepare<gradients || hessians>(stop - start, y + start, z + start, found);
+        if constexpr (prepared > 0) {
+            vmath::Next<T> next;
+            if (goes_on) next = {y + stop, z + stop};
+            loss.template prepare<gradients || hessians>(stop - start, y + start, z + start, next, found);
+        }
 #pragma omp simd reduction(+ : sum, bad_labels, bad_predictions, bad_weights)
         for (int64_t i = start; i < stop; ++i) {
             const T yi = y[i], zi = z[i];

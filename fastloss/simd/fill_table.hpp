@@ -37,9 +37,18 @@ static const Table* table() {
      scalar_block<double, Loss<double>>, \
      nullptr,                            \
      nullptr,                            \
-     bound_by_memory<Loss<double>>()},
+     bound_by_memory<Loss<double>>(),    \
+     prepared_numbers<Loss<double>>::value > 0},
 #define FASTLOSS_CATEGORICAL_ENTRY(name, block, weigh, soft) \
-    {name, soft ? 0 : 1, 0, block<float, soft>, block<double, soft>, weigh<float, soft>, weigh<double, soft>, false},
+    {name,                                                   \
+     soft ? 0 : 1,                                           \
+     0,                                                      \
+     block<float, soft>,                                     \
+     block<double, soft>,                                    \
+     weigh<float, soft>,                                     \
+     weigh<double, soft>,                                    \
+     bound_by_memory<SquaredError<double>>(),                \
+     false},
     static const LossEntry losses[] = {FASTLOSS_LOSSES(FASTLOSS_ENTRY)
                                            FASTLOSS_CATEGORICAL_LOSSES(FASTLOSS_CATEGORICAL_ENTRY)};
 #undef FASTLOSS_ENTRY

@@ -11,8 +11,9 @@
  * A sample of weight 0 contributes exactly 0 to everything, even where its loss is not finite. gradient may be z itself
  * (in place; not for a loss of several outputs that a user wrote), and y where each sample has one number of either;
  * otherwise no two arrays overlap. Arguments outside the
- * domain set bits of *status, which the caller cleared, and never make the kernel read or write elsewhere. A kernel
- * never blocks, allocates or throws.
+ * domain set bits of *status and never make the kernel read or write elsewhere. A kernel never blocks, allocates or
+ * throws. The caller cleared *status, but for one bit that it may have set: FASTLOSS_GOES_ON says that the numbers
+ * right behind those of y and z come from memory and are next, so that a kernel may ask for them ahead.
  *
  * What a mean divides by is the sum of weight[i], or n without weights; unless the loss weighs its labels too, or
  * leaves some of them out: then `weigh` returns the sum.
@@ -24,7 +25,13 @@
 #define FASTLOSS_KERNEL_VERSION 1
 
 /* Bits of the status; the last one is for a loss of a user's own, which raised an exception for a sample. */
-enum { FASTLOSS_BAD_LABEL = 1, FASTLOSS_BAD_PREDICTION = 2, FASTLOSS_BAD_WEIGHT = 4, FASTLOSS_RAISED = 8 };
+enum {
+    FASTLOSS_BAD_LABEL = 1,
+    FASTLOSS_BAD_PREDICTION = 2,
+    FASTLOSS_BAD_WEIGHT = 4,
+    FASTLOSS_RAISED = 8,
+    FASTLOSS_GOES_ON = 1 << 16
+};
 
 typedef double (*fastloss_block_f32)(const double* params, int64_t n, int64_t k, const float* y, const float* z,
                                      const float* weight, double scale, float* value, float* gradient, float* hessian,

@@ -6,9 +6,10 @@
 //     bool label_ok(T y)        whether y is; NaN never is
 //     bool prediction_ok(T z)   whether z is; a NaN z always passes, and flows through to the results
 // and, where they pay,
-//     prepared, prepare<derivatives>(n, y, z, out)
+//     prepared, prepare<derivatives>(n, y, z, next, out)
 //                               how many numbers more at() takes of each sample, and the function that finds them for
-//                               a block, by vmath_blocks.hpp; those that only derivatives need where they are asked for
+//                               a block, by vmath_blocks.hpp; those that only derivatives need where they are asked
+//                               for. It asks memory for the next labels and predictions
 //     Hard, is_hard(params)     a struct for blocks whose labels are all 0 or 1, and whether these parameters allow it
 // All branch-free: selects between numbers that are computed anyway, so that compilers vectorise. What a caller does
 // not ask for is dropped as dead code. The list at the end is what the rest of the library sees.
@@ -98,8 +99,8 @@ struct Poisson {
     bool label_ok(T y) const { return y >= 0 && y < std::numeric_limits<T>::infinity(); }
     static constexpr int prepared = 1;
     template <bool derivatives>
-    void prepare(int64_t n, const T*, const T* z, T (*out)[prepared_stride]) const {
-        vmath::exp(n, z, out[0]);
+    void prepare(int64_t n, const T*, const T* z, vmath::Next<T> next, T (*out)[prepared_stride]) const {
+        vmath::exp(n, z, out[0], next);
     }
     Point<T> at(T y, T z, T mean) const {
         const bool infinite = mean == std::numeric_limits<T>::infinity();  // inf - inf must stay inf
@@ -134,8 +135,8 @@ struct HardLogits {
     explicit HardLogits(const double*) {}
     static constexpr int prepared = 3;
     template <bool derivatives>
-    void prepare(int64_t n, const T*, const T* z, T (*out)[prepared_stride]) const {
-        vmath::softplus_parts<T, derivatives>(n, z, out[0], out[1], out[2]);
+    void prepare(int64_t n, const T*, const T* z, vmath::Next<T> next, T (*out)[prepared_stride]) const {
+        vmath::softplus_parts<T, derivatives>(n, z, out[0], out[1], out[2], next);
     }
     Point<T> at(T y, T z, T e, T log1p_e, T large) const {
         const T t = vmath::negate_if_one(z, y), small = e * large;  // sigmoid(|z|) is large, sigmoid(-|z|) small
@@ -156,8 +157,8 @@ struct BinaryCrossEntropyLogits {
     bool label_ok(T y) const { return target.label_ok(y); }
     static constexpr int prepared = 3;
     template <bool derivatives>
-    void prepare(int64_t n, const T*, const T* z, T (*out)[prepared_stride]) const {
-        vmath::softplus_parts<T, derivatives>(n, z, out[0], out[1], out[2]);
+    void prepare(int64_t n, const T*, const T* z, vmath::Next<T> next, T (*out)[prepared_stride]) const {
+        vmath::softplus_parts<T, derivatives>(n, z, out[0], out[1], out[2], next);
     }
     Point<T> at(T y, T z, T e, T log1p_e, T inverse) const {
         const T a = target.positive(y), b = target.negative(y);
@@ -204,7 +205,7 @@ struct HardProbabilities {
     bool prediction_ok(T z) const { return Clip<T>::contains(z); }
     static constexpr int prepared = 2;
     template <bool derivatives>
-    void prepare(int64_t n, const T* y, const T* z, T (*out)[prepared_stride]) const {
+    void prepare(int64_t n, const T* y, const T* z, vmath::Next<T> next, T (*out)[prepared_stride]) const {
         T given[prepared_stride], rest[prepared_stride];
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) {
@@ -212,7 +213,7 @@ struct HardProbabilities {
             given[i] = y[i] > 0 ? p : q;
             rest[i] = y[i] > 0 ? T(0) : (1 - q) - p;  // the rounding error of 1 - p is not lost
         }
-        vmath::log_and_inverse<T, derivatives>(n, given, rest, out[0], out[1]);
+        vmath::log_and_inverse<T, derivatives>(n, given, rest, out[0], out[1], next);
     }
     Point<T> at(T y, T z, T log_given, T inverse) const {
         const bool inside = clip.leaves(z);

@@ -18,6 +18,7 @@ struct LossEntry {
     fastloss_weigh_f32 weigh_f32;  // or null, both
     fastloss_weigh_f64 weigh_f64;
     bool streams;  // whether a gradient too large for the caches goes past them: see copy.hpp
+    bool asks;     // whether the block functions heed FASTLOSS_GOES_ON
 };
 
 // What is needed for each dtype.

@@ -1,6 +1,7 @@
 // Elementary functions over blocks of numbers. A long chain of operations fills a CPU's scheduler before the next
 // sample can enter; several short loops overlap. So losses find what takes long here, and keep it in the nearest cache.
 #pragma once
+#include "copy.hpp"
 #include "vmath_wide.hpp"
 
 namespace fastloss {
@@ -34,44 +35,71 @@ struct Last {
 };
 #endif
 
-// Calls body(place) until all n numbers have been in one. Arrays are the same or apart.
+// Where the labels and predictions after a block lie, of those that are to be asked for; or null.
+template <class T>
+struct Next {
+    const T *y = nullptr, *z = nullptr;
+    explicit operator bool() const { return y || z; }
+};
+
+template <class T>
+FASTLOSS_INLINE void ask(Next<T> next, int64_t start, int64_t count) {
+    if (next.y) prefetch(reinterpret_cast<const char*>(next.y + start), count * int64_t(sizeof(T)));
+    if (next.z) prefetch(reinterpret_cast<const char*>(next.z + start), count * int64_t(sizeof(T)));
+}
+
+// Calls body(place) until all n numbers have been in one. Arrays are the same or apart. Meanwhile the next n are asked
+// for, a little at a time: only some two dozen cache lines can be on their way.
 template <class T, class Body>
-FASTLOSS_INLINE void each(int64_t n, Body body) {
+FASTLOSS_INLINE void each(int64_t n, Next<T> next, Body body) {
 #if FASTLOSS_WIDE
     constexpr int lanes = Wide<T>::lanes;
     int64_t i = 0;
-    for (; i + lanes <= n; i += lanes) body(Several<T>{i});
+    for (; i + lanes <= n; i += lanes) {
+        ask(next, i, lanes);
+        body(Several<T>{i});
+    }
     if (i < n) body(Last<T>{i, typename Wide<T>::Mask((1u << (n - i)) - 1)});
 #else
+    const int64_t at_once = next ? 1024 / int64_t(sizeof(T)) : n;
+    for (int64_t start = 0; start < n; start += at_once) {
+        const int64_t stop = std::min(n, start + at_once);
+        ask(next, start, stop - start);
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) body(One<T>{i});
+        for (int64_t i = start; i < stop; ++i) body(One<T>{i});
+    }
 #endif
 }
 
 template <class T>
+FASTLOSS_INLINE void exp(int64_t n, const T* x, T* out, Next<T> next) {
+    each<T>(n, next, [=](auto at) { at.store(out, exp(at.load(x))); });
+}
+
+template <class T>
 FASTLOSS_INLINE void exp(int64_t n, const T* x, T* out) {
-    each<T>(n, [=](auto at) { at.store(out, exp(at.load(x))); });
+    exp(n, x, out, Next<T>());
 }
 
 template <class T>
 FASTLOSS_INLINE void exp_nonpositive(int64_t n, const T* x, T* out) {
-    each<T>(n, [=](auto at) { at.store(out, exp_nonpositive(at.load(x))); });
+    each<T>(n, Next<T>(), [=](auto at) { at.store(out, exp_nonpositive(at.load(x))); });
 }
 
 template <class T>
 FASTLOSS_INLINE void log(int64_t n, const T* x, T* out) {
-    each<T>(n, [=](auto at) { at.store(out, log(at.load(x))); });
+    each<T>(n, Next<T>(), [=](auto at) { at.store(out, log(at.load(x))); });
 }
 
 template <class T>
 FASTLOSS_INLINE void log1p(int64_t n, const T* x, T* out) {
-    each<T>(n, [=](auto at) { at.store(out, log1p(at.load(x))); });
+    each<T>(n, Next<T>(), [=](auto at) { at.store(out, log1p(at.load(x))); });
 }
 
 // log(x + rest), with rest as in vmath.hpp, and 1 / x: the division is free beside the products of the logarithm.
 template <class T, bool inverses>
-FASTLOSS_INLINE void log_and_inverse(int64_t n, const T* x, const T* rest, T* log_x, T* inverse) {
-    each<T>(n, [=](auto at) {
+FASTLOSS_INLINE void log_and_inverse(int64_t n, const T* x, const T* rest, T* log_x, T* inverse, Next<T> next) {
+    each<T>(n, next, [=](auto at) {
         const auto number = at.load(x);
         if (inverses) at.store(inverse, 1 / number);
         at.store(log_x, log(number, at.load(rest)));
@@ -80,9 +108,9 @@ FASTLOSS_INLINE void log_and_inverse(int64_t n, const T* x, const T* rest, T* lo
 
 // Of logits z: e = exp(-|z|), log1p(e) and 1 / (1 + e).
 template <class T, bool inverses>
-FASTLOSS_INLINE void softplus_parts(int64_t n, const T* z, T* e, T* log1p_e, T* inverse) {
-    each<T>(n, [=](auto at) { at.store(e, exp_nonpositive(-abs(at.load(z)))); });
-    each<T>(n, [=](auto at) {
+FASTLOSS_INLINE void softplus_parts(int64_t n, const T* z, T* e, T* log1p_e, T* inverse, Next<T> next) {
+    each<T>(n, Next<T>{nullptr, next.z}, [=](auto at) { at.store(e, exp_nonpositive(-abs(at.load(z)))); });
+    each<T>(n, Next<T>{next.y, nullptr}, [=](auto at) {
         const auto x = at.load(e);
         if (inverses) at.store(inverse, 1 / (1 + x));
         at.store(log1p_e, log1p_unit(x));
