@@ -201,7 +201,7 @@ cdef void cut(Job *job, int threads) noexcept nogil:
     job.slot = BLOCK
     job.block = BLOCK
     if job.from_memory and job.kernel_asks:
-        job.block = job.ahead = KERNEL_TURN // size
+        job.block = job.ahead = min(<int64_t>BLOCK, KERNEL_TURN // size)
     elif job.from_memory:
         job.block = TURN // size if job.k == 1 else min(<int64_t>ROWS, max(<int64_t>8, ROWS_BYTES // row // 8 * 8))
         job.ahead = AHEAD * job.block

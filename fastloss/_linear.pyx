@@ -23,7 +23,7 @@ cdef enum:
     MAX_CHUNKS = 64  # bounds the memory of their gradients
     SMALLEST_CHUNK = 64  # rows: the chunks' gradients are then at most 1/64 of a dense X
     MAX_ROWS = 512  # rows a block, at most
-    BLOCK_BYTES = 16 << 10  # of X in a block: in the nearest cache between the two products, beside what comes next
+    BLOCK_BYTES = 8 << 10  # of X in a block: in the nearest cache between the two products, beside what comes next
     PIECE_BYTES = 256 << 10  # the same in Fortran order, where a row more costs less than a column's start
     LEAST_PIECE = 64  # rows: shorter pieces of columns are not worth their start
     SERIAL = 1 << 15  # up to so many numbers in X, starting threads costs more than it saves

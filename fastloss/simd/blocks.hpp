@@ -23,6 +23,10 @@ struct checks_predictions : std::false_type {};
 template <class Loss, class T>
 struct checks_predictions<Loss, T, std::void_t<decltype(std::declval<Loss>().prediction_ok(T()))>> : std::true_type {};
 template <class Loss, class = void>
+struct goes_by_registers : std::false_type {};
+template <class Loss>
+struct goes_by_registers<Loss, std::void_t<decltype(&Loss::template each<int>)>> : std::true_type {};
+template <class Loss, class = void>
 struct has_hard : std::false_type {};
 template <class Loss>
 struct has_hard<Loss, std::void_t<typename Loss::Hard>> : std::true_type {};
@@ -110,12 +114,40 @@ static double run_block(const double* params, int64_t n, const T* y, const T* z,
     return sum;
 }
 
+#if FASTLOSS_WIDE
+// The plain case, for losses that can go by registers: what they prepare is used at once. Sums are in the same order
+// with and without the gradient.
+template <class T, class Loss, bool gradients>
+static double run_wide(const double* params, int64_t n, const T* y, const T* z, const T*, double scale, T*, T* gradient,
+                       T*, int32_t* status) {
+    const bool goes_on = *status & FASTLOSS_GOES_ON;
+    const Loss loss(params);
+    const T factor = T(scale);
+    vmath::WideSum<T> sum;
+    for (int64_t start = 0; start < n; start += prepared_at_once) {
+        const int64_t stop = n - start < prepared_at_once ? n : start + prepared_at_once;
+        vmath::Next<T> next;
+        if (goes_on) next = {y + stop, z + stop};
+        loss.each(stop - start, y + start, z + start, next, [&](auto place, auto point) {
+            sum.add(place.keep(point.value));
+            if (gradients) place.store(gradient + start, factor * point.gradient);
+        });
+    }
+    return sum.total();
+}
+#endif
+
 template <class T, class Loss, bool weighted>
 static double choose_outputs(const double* params, int64_t n, const T* y, const T* z, const T* weight, double scale,
                              T* value, T* gradient, T* hessian, int32_t* status) {
     const auto run = [&](auto block) {
         return block(params, n, y, z, weight, scale, value, gradient, hessian, status);
     };
+#if FASTLOSS_WIDE
+    if constexpr (goes_by_registers<Loss>::value && !weighted) {
+        if (!value && !hessian) return gradient ? run(run_wide<T, Loss, true>) : run(run_wide<T, Loss, false>);
+    }
+#endif
     if (hessian) {
         if (value) return run(run_block<T, Loss, weighted, true, true, true>);
         return run(run_block<T, Loss, weighted, false, true, true>);

@@ -88,6 +88,18 @@ FASTLOSS_INLINE void prefetch(const char* from, int64_t n) {
 #endif
 }
 
+// Asks for one line that will be read in a while, into the second cache: such lines do not wait in the queue of the
+// first one, which holds about 24.
+FASTLOSS_INLINE void prefetch_far(const char* from) {
+#if defined(__SSE2__) || defined(_M_X64)
+    _mm_prefetch(from, _MM_HINT_T1);
+#elif defined(__GNUC__)
+    __builtin_prefetch(from, 0, 2);
+#else
+    (void)from;
+#endif
+}
+
 // One cache line, past the caches.
 #if defined(__AVX512F__)
 static inline void stream_line(const char* from, char* to) {
@@ -113,9 +125,9 @@ static void stream(const char* from, char* to, int64_t n) {
 #if defined(__SSE2__) || defined(_M_X64)
     // Whole cache lines, so that the write-combining buffers are flushed full.
     int64_t i = std::min(n, int64_t(-reinterpret_cast<uintptr_t>(to) & 63));
-    std::memcpy(to, from, size_t(i));
+    if (i) std::memcpy(to, from, size_t(i));
     for (; i + 64 <= n; i += 64) stream_line(from + i, to + i);
-    std::memcpy(to + i, from + i, size_t(n - i));
+    if (i < n) std::memcpy(to + i, from + i, size_t(n - i));
 #else
     std::memcpy(to, from, size_t(n));
 #endif

@@ -10,22 +10,7 @@
 
 namespace fastloss {
 
-// The rows' elements are added in several SIMD lanes, in T: the order depends on p and the instruction set alone.
-template <int rows, class T>
-FASTLOSS_INLINE void dot_few(const T* x, int64_t stride, int64_t p, const T* w, T* z) {
-    const T *x0 = x, *x1 = x + (rows > 1 ? stride : 0), *x2 = x + (rows > 2 ? 2 * stride : 0),
-            *x3 = x + (rows > 3 ? 3 * stride : 0);
-    T s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-    for (int64_t j = 0; j < p; ++j) {
-        s0 += x0[j] * w[j];
-        if (rows > 1) s1 += x1[j] * w[j];
-        if (rows > 2) s2 += x2[j] * w[j];
-        if (rows > 3) s3 += x3[j] * w[j];
-    }
-    const T sums[4] = {s0, s1, s2, s3};
-    for (int i = 0; i < rows; ++i) z[i] += sums[i];
-}
+// ---- rows
 
 #if defined(__GNUC__)
 #if defined(__AVX512F__)
@@ -36,39 +21,100 @@ constexpr int vector_bytes = 32;
 constexpr int vector_bytes = 16;
 #endif
 
-// One row, with sums enough that neither the latency of an addition nor its instructions hold up the read. In the
-// vectors of gcc and clang: left to `omp simd`, gcc takes the four sums through memory (a sixth of the time of a pass).
-// With `used`, numbers where w is 0 count for nothing, whatever they are. With `asks`, those `ahead` are asked for.
-template <bool used = false, bool asks = false, class T>
-FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w, int64_t ahead = 0) {
-    typedef T Vector __attribute__((vector_size(vector_bytes)));
-    constexpr int lanes = vector_bytes / sizeof(T);
+#if defined(__AVX512F__)
+FASTLOSS_INLINE double sum_of_64_bytes(__m512d v) { return _mm512_reduce_add_pd(v); }
+FASTLOSS_INLINE float sum_of_64_bytes(__m512 v) { return _mm512_reduce_add_ps(v); }
+#endif
+
+// Some numbers in a register, in the vectors of gcc and clang: left to `omp simd`, gcc takes sums through memory and
+// adds their lanes one by one (a sixth of the time of a pass).
+template <class T, int bytes>
+struct Pack {
+    typedef T Vector __attribute__((vector_size(bytes)));
+    static constexpr int lanes = bytes / sizeof(T);
+    static Vector load(const T* x) {
+        Vector v;
+        std::memcpy(&v, x, sizeof v);
+        return v;
+    }
+    static T sum(Vector v) {
+        if constexpr (bytes == 16) {
+            T sum = v[0];
+            for (int k = 1; k < lanes; ++k) sum += v[k];
+            return sum;
+        } else {
+#if defined(__AVX512F__)
+            // gcc keeps a wide vector whose parts are copied in memory, from its first sum on.
+            if constexpr (bytes == 64) return sum_of_64_bytes(v);
+#endif
+            using Half = Pack<T, bytes / 2>;
+            typename Half::Vector low, high;
+            std::memcpy(&low, &v, sizeof low);
+            std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
+            return Half::sum(low + high);
+        }
+    }
+};
+
+// z += X w for up to four rows, numbers from j on: in vectors, then in vectors of half the size, at the end one by one.
+// The order of the sums depends on p and the instruction set alone.
+template <int rows, int bytes = vector_bytes, class T>
+FASTLOSS_INLINE void dot_few(const T* x, int64_t stride, int64_t p, const T* w, T* z, int64_t j = 0) {
+    using P = Pack<T, bytes>;
+    if (j + P::lanes <= p) {
+        const T *x1 = x + (rows > 1 ? stride : 0), *x2 = x + (rows > 2 ? 2 * stride : 0),
+                *x3 = x + (rows > 3 ? 3 * stride : 0);
+        typename P::Vector s0 = {}, s1 = {}, s2 = {}, s3 = {};
+        for (; j + P::lanes <= p; j += P::lanes) {
+            const auto wj = P::load(w + j);
+            s0 += P::load(x + j) * wj;
+            if (rows > 1) s1 += P::load(x1 + j) * wj;
+            if (rows > 2) s2 += P::load(x2 + j) * wj;
+            if (rows > 3) s3 += P::load(x3 + j) * wj;
+        }
+        z[0] += P::sum(s0);
+        if (rows > 1) z[1] += P::sum(s1);
+        if (rows > 2) z[2] += P::sum(s2);
+        if (rows > 3) z[3] += P::sum(s3);
+    }
+    if constexpr (bytes > 16)
+        dot_few<rows, bytes / 2>(x, stride, p, w, z, j);
+    else
+        for (; j < p; ++j)
+            for (int i = 0; i < rows; ++i) z[i] += x[i * stride + j] * w[j];
+}
+
+// One row, with sums enough that the latency of an addition does not hold up the read. With `used`, numbers where w is
+// 0 count for nothing, whatever they are.
+template <bool used = false, class T>
+FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w) {
+    using P = Pack<T, vector_bytes>;
+    constexpr int lanes = P::lanes;
     const auto product = [=](int64_t j) {
-        Vector a, b;
-        std::memcpy(&a, x + j, sizeof a);
-        std::memcpy(&b, w + j, sizeof b);
-        const Vector product = a * b;
-        return used ? (b != 0 ? product : Vector{}) : product;
+        const auto a = P::load(x + j), b = P::load(w + j), product = a * b;
+        return used ? (b != 0 ? product : typename P::Vector{}) : product;
     };
-    Vector s0 = {}, s1 = {}, s2 = {}, s3 = {};
+    typename P::Vector s0 = {}, s1 = {}, s2 = {}, s3 = {};
     int64_t j = 0;
     for (; j + 4 * lanes <= p; j += 4 * lanes) {
-        if (asks) prefetch(reinterpret_cast<const char*>(x + j + ahead), 4 * vector_bytes);
         s0 += product(j);
         s1 += product(j + lanes);
         s2 += product(j + 2 * lanes);
         s3 += product(j + 3 * lanes);
     }
     for (; j + lanes <= p; j += lanes) s0 += product(j);
-    s0 = (s0 + s1) + (s2 + s3);
-    T sum = 0;
-    for (int k = 0; k < lanes; ++k) sum += s0[k];
+    T sum = P::sum((s0 + s1) + (s2 + s3));
     for (; j < p; ++j) sum += used && w[j] == 0 ? T(0) : x[j] * w[j];
     return sum;
 }
 #else
-template <bool used = false, bool asks = false, class T>
-FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w, int64_t = 0) {
+template <int rows, class T>
+FASTLOSS_INLINE void dot_few(const T* x, int64_t stride, int64_t p, const T* w, T* z) {
+    for (int i = 0; i < rows; ++i) z[i] += dot_row(x + i * stride, p, w);
+}
+
+template <bool used = false, class T>
+FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w) {
     T sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < p; ++j) sum += used && w[j] == 0 ? T(0) : x[j] * w[j];
@@ -76,65 +122,54 @@ FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w, int64_t = 0) {
 }
 #endif
 
-template <class T>
-FASTLOSS_INLINE void prefetch_rows(const T* x, int64_t stride, int64_t p, int64_t n) {
-    if (stride == p)
-        prefetch(reinterpret_cast<const char*>(x), n * p * int64_t(sizeof(T)));
-    else
-        for (int64_t i = 0; i < n; ++i) prefetch(reinterpret_cast<const char*>(x + i * stride), p * int64_t(sizeof(T)));
-}
-
-// z += X w for n rows of p numbers, `stride` numbers apart. Several short rows side by side share the reads of w and
-// the end of their sums. The CPU's own prefetchers lose their way at each page and rest while add_rows works on what
-// has come: so what is read 8 KiB further on is asked for, and at the end the rows of the next call (400,000 x 100,
-// float64: 9.7 ms without either, 6.5 with the first, 5.7 with both; reading X 4.8).
+// z += X w for n rows of p numbers, `stride` numbers apart. Several rows side by side share the reads of w and the end
+// of their sums.
 template <class T>
 static void dense_dot_rows(const Matrix* matrix, int64_t start, int64_t n, const T* w, T* z) {
-    constexpr int64_t bytes_ahead = 8192, bytes_next = 16384, cached = 4 << 20;
-    const int64_t stride = matrix->stride, p = matrix->p, bytes = std::max(int64_t(1), p * int64_t(sizeof(T)));
-    const T* x = static_cast<const T*>(matrix->data) + start * stride;
-    const bool asks = matrix->n * bytes > cached;
-    int64_t i = 0;
-    if (bytes >= 2048) {
-        // As many rows ahead, or within a long one.
-        const int64_t ahead =
-            bytes < bytes_ahead ? (bytes_ahead / bytes + 1) * stride : bytes_ahead / int64_t(sizeof(T));
-        if (asks)
-            for (; i < n; ++i) z[i] += dot_row<false, true>(x + i * stride, p, w, ahead);
-        for (; i < n; ++i) z[i] += dot_row(x + i * stride, p, w);
-    } else {
-        const int64_t ahead = (bytes_ahead / bytes + 1) * stride;
-        for (; i + 4 <= n; i += 4) {
-            if (asks) prefetch_rows(x + i * stride + ahead, stride, p, 4);
-            dot_few<4>(x + i * stride, stride, p, w, z + i);
-        }
-        for (; i < n; ++i) dot_few<1>(x + i * stride, stride, p, w, z + i);
-    }
-    if (asks) prefetch_rows(x + n * stride, stride, p, std::min(n, bytes_next / bytes));
-}
-
-template <int rows, class T>
-FASTLOSS_INLINE void add_few(const T* x, int64_t stride, int64_t p, const T* r, double* g) {
-    T factor[rows];
-    for (int i = 0; i < rows; ++i) factor[i] = r[i];
-#pragma omp simd
-    for (int64_t j = 0; j < p; ++j) {
-        T sum = 0;
-        for (int i = 0; i < rows; ++i) sum += factor[i] * x[i * stride + j];
-        g[j] += double(sum);
-    }
-}
-
-// g += X' r for the same rows. Eight rows are added in T before they join the sum over all rows, which is double:
-// g is then read and written once for eight rows of X.
-template <class T>
-static void dense_add_rows(const Matrix* matrix, int64_t start, int64_t n, const T* r, double* g) {
     const int64_t stride = matrix->stride, p = matrix->p;
     const T* x = static_cast<const T*>(matrix->data) + start * stride;
     int64_t i = 0;
-    for (; i + 8 <= n; i += 8) add_few<8>(x + i * stride, stride, p, r + i, g);
-    for (; i < n; ++i) add_few<1>(x + i * stride, stride, p, r + i, g);
+    for (; i + 4 <= n; i += 4) dot_few<4>(x + i * stride, stride, p, w, z + i);
+    for (; i < n; ++i) dot_few<1>(x + i * stride, stride, p, w, z + i);
 }
+
+// g += X' r for a few rows; meanwhile what lies `ahead` numbers behind each of their numbers is asked for, unless that
+// is 0.
+template <int rows, class T>
+FASTLOSS_INLINE void add_few(const T* x, int64_t stride, int64_t p, const T* r, double* g, int64_t ahead) {
+    constexpr int64_t line = 64 / int64_t(sizeof(T));
+    T factor[rows];
+    for (int i = 0; i < rows; ++i) factor[i] = r[i];
+    const auto add = [&](int64_t start, int64_t count) {
+        if (ahead)
+            for (int i = 0; i < rows; ++i) prefetch_far(reinterpret_cast<const char*>(x + i * stride + start + ahead));
+#pragma omp simd
+        for (int64_t j = start; j < start + count; ++j) {
+            T sum = 0;
+            for (int i = 0; i < rows; ++i) sum += factor[i] * x[i * stride + j];
+            g[j] += double(sum);
+        }
+    };
+    int64_t start = 0;
+    for (; start + line <= p; start += line) add(start, line);
+    if (start < p) add(start, p - start);
+}
+
+// g += X' r for the same rows. Eight rows are added in T before they join the sum over all rows, which is double:
+// g is then read and written once for eight rows of X. What follows is asked for here, where nothing waits for memory:
+// the CPU's own prefetchers stop at the end of each page, and rest while dense_dot_rows does.
+template <class T>
+static void dense_add_rows(const Matrix* matrix, int64_t start, int64_t n, const T* r, double* g) {
+    constexpr int64_t bytes_ahead = 32 << 10, cached = 4 << 20;
+    const int64_t stride = matrix->stride, p = matrix->p, bytes = std::max(int64_t(1), p * int64_t(sizeof(T)));
+    const T* x = static_cast<const T*>(matrix->data) + start * stride;
+    const int64_t ahead = matrix->n * bytes > cached ? (bytes_ahead / bytes + 1) * stride : 0;
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) add_few<8>(x + i * stride, stride, p, r + i, g, ahead);
+    for (; i < n; ++i) add_few<1>(x + i * stride, stride, p, r + i, g, ahead);
+}
+
+// ---- columns
 
 // x' r of n numbers, of which those where r is 0 count for nothing, whatever they are; every 512 products in double.
 template <class T>

@@ -10,6 +10,7 @@
 //                               how many numbers more at() takes of each sample, and the function that finds them for
 //                               a block, by vmath_blocks.hpp; those that only derivatives need where they are asked
 //                               for. It asks memory for the next labels and predictions
+//     each(n, y, z, next, take) the same and take(place, point) for all places: for registers of numbers at a time
 //     Hard, is_hard(params)     a struct for blocks whose labels are all 0 or 1, and whether these parameters allow it
 // All branch-free: selects between numbers that are computed anyway, so that compilers vectorise. What a caller does
 // not ask for is dropped as dead code. The list at the end is what the rest of the library sees.
@@ -23,11 +24,13 @@ constexpr int64_t prepared_at_once = 512;  // samples
 // alike.
 constexpr int64_t prepared_stride = prepared_at_once + 32;
 
-// The value is double for float32 too: (1e20f)^2 is finite there, and sums are taken in double anyway.
-template <class T>
+// The value is double for float32 too: (1e20f)^2 is finite there, and sums are taken in double anyway. Registers of
+// numbers are widened when they are added.
+template <class V>
 struct Point {
-    double value;
-    T gradient, hessian;
+    using Value = std::conditional_t<std::is_arithmetic_v<V>, double, V>;
+    Value value;
+    V gradient, hessian;
 };
 
 template <class T>
@@ -138,9 +141,21 @@ struct HardLogits {
     void prepare(int64_t n, const T*, const T* z, vmath::Next<T> next, T (*out)[prepared_stride]) const {
         vmath::softplus_parts<T, derivatives>(n, z, out[0], out[1], out[2], next);
     }
-    Point<T> at(T y, T z, T e, T log1p_e, T large) const {
-        const T t = vmath::negate_if_one(z, y), small = e * large;  // sigmoid(|z|) is large, sigmoid(-|z|) small
-        return {double((t > 0 ? t : T(0)) + log1p_e), vmath::negate_if_one(t > 0 ? large : small, y), small * large};
+    template <class V>
+    FASTLOSS_INLINE Point<V> at(V y, V z, V e, V log1p_e, V large) {
+        const V t = vmath::negate_if_one(z, y), small = e * large;  // sigmoid(|z|) is large, sigmoid(-|z|) small
+        const V value = (t > 0 ? t : V{}) + log1p_e;
+        return {typename Point<V>::Value(value), vmath::negate_if_one(t > 0 ? large : small, y), small * large};
+    }
+    template <class Take>
+    FASTLOSS_INLINE void each(int64_t n, const T* y, const T* z, vmath::Next<T> next, Take take) {
+        T exp[prepared_stride];
+        vmath::each<T>(n, {nullptr, next.z},
+                       [&](auto at) { at.store(exp, vmath::exp_nonpositive(-vmath::abs(at.load(z)))); });
+        vmath::each<T>(n, {next.y, nullptr}, [&](auto place) {
+            const auto e = place.load(exp);
+            take(place, at(place.load(y), place.load(z), e, vmath::log1p_unit(e), 1 / (1 + e)));
+        });
     }
 };
 

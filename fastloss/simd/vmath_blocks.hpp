@@ -13,6 +13,7 @@ template <class T>
 struct One {
     int64_t i;
     T load(const T* x) const { return x[i]; }
+    T keep(T x) const { return x; }  // 0 for what is in no place
     void store(T* to, T x) const { to[i] = x; }
 };
 
@@ -22,6 +23,7 @@ struct Several {
     using W = Wide<T>;
     int64_t i;
     typename W::Vector load(const T* x) const { return W::load(x + i); }
+    typename W::Vector keep(typename W::Vector x) const { return x; }
     void store(T* to, typename W::Vector x) const { W::store(to + i, x); }
 };
 
@@ -31,6 +33,7 @@ struct Last {
     int64_t i;
     typename W::Mask lanes;
     typename W::Vector load(const T* x) const { return W::load(lanes, x + i); }
+    typename W::Vector keep(typename W::Vector x) const { return W::keep(lanes, x); }
     void store(T* to, typename W::Vector x) const { W::store(lanes, to + i, x); }
 };
 #endif

@@ -125,6 +125,7 @@ struct Wide<double> {
     static Vector load(Mask lanes, const double* x) { return _mm512_maskz_loadu_pd(lanes, x); }
     static void store(double* to, Vector x) { _mm512_storeu_pd(to, x); }
     static void store(Mask lanes, double* to, Vector x) { _mm512_mask_storeu_pd(to, lanes, x); }
+    static Vector keep(Mask lanes, Vector x) { return _mm512_maskz_mov_pd(lanes, x); }
     static Vector abs(Vector x) { return _mm512_abs_pd(x); }
     // The second argument where either is NaN.
     static Vector max(Vector x, Vector y) { return _mm512_max_pd(x, y); }
@@ -179,6 +180,7 @@ struct Wide<float> {
     static Vector load(Mask lanes, const float* x) { return _mm512_maskz_loadu_ps(lanes, x); }
     static void store(float* to, Vector x) { _mm512_storeu_ps(to, x); }
     static void store(Mask lanes, float* to, Vector x) { _mm512_mask_storeu_ps(to, lanes, x); }
+    static Vector keep(Mask lanes, Vector x) { return _mm512_maskz_mov_ps(lanes, x); }
     static Vector abs(Vector x) { return _mm512_abs_ps(x); }
     static Vector max(Vector x, Vector y) { return _mm512_max_ps(x, y); }
     static Vector min(Vector x, Vector y) { return _mm512_min_ps(x, y); }
@@ -191,6 +193,27 @@ struct Wide<float> {
     static Vector look_up(const float* table, Vector key) {
         return _mm512_permutexvar_ps(_mm512_castps_si512(key), load(table));
     }
+};
+
+// Sums of the lanes, in double.
+template <class T>
+struct WideSum;
+
+template <>
+struct WideSum<double> {
+    Wide<double>::Vector lanes = {};
+    void add(Wide<double>::Vector x) { lanes += x; }
+    double total() const { return _mm512_reduce_add_pd(lanes); }
+};
+
+template <>
+struct WideSum<float> {
+    Wide<double>::Vector low = {}, high = {};
+    void add(Wide<float>::Vector x) {
+        low += (Wide<double>::Vector)_mm512_cvtps_pd(_mm512_castps512_ps256(x));
+        high += (Wide<double>::Vector)_mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    }
+    double total() const { return _mm512_reduce_add_pd(low + high); }
 };
 
 // c[0] + c[1] x + ... in x^2, of pairs: the fewest products that do not all wait for each other.
@@ -238,6 +261,11 @@ FASTLOSS_INLINE typename Wide<T>::Vector wide_log(typename Wide<T>::Vector x, ty
 }
 
 #define FASTLOSS_WIDE_FUNCTIONS(T)                                                                                \
+    FASTLOSS_INLINE Wide<T>::Vector negate_if_one(Wide<T>::Vector x, Wide<T>::Vector y) {                         \
+        typedef Constants<T>::Unsigned Bits __attribute__((vector_size(64)));                                     \
+        constexpr auto sign = Constants<T>::Unsigned(1) << (8 * sizeof(T) - 1);                                   \
+        return (Wide<T>::Vector)((Bits)x ^ (((Bits)y << 2) & sign));                                              \
+    }                                                                                                             \
     FASTLOSS_INLINE Wide<T>::Vector abs(Wide<T>::Vector x) { return Wide<T>::abs(x); }                            \
     FASTLOSS_INLINE Wide<T>::Vector exp_nonpositive(Wide<T>::Vector x) {                                          \
         return wide_exp<T>(Wide<T>::max(Wide<T>::set(Constants<T>::exp_lowest), x));                              \
