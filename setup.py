@@ -38,6 +38,7 @@ CYTHON_MODULES = [
     "_reduce",
     "_linear",
     "_compressed",
+    "_outputs",
     "_costs",
     "_columns",
     "_descent",

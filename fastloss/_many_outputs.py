@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastloss import _outputs
 from fastloss._design import make_design
 from fastloss._logits import (
     Block,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 BLOCK_NUMBERS = 96 << 10  # logits: they stay in cache between the products, which are long enough
 LEAST_ROWS = 256
+PASS_BYTES = 4 << 20  # of X in a block of a pass: when it is read again, some cache has it still
 HESSIAN_BYTES = 8 << 20  # of rows times classes, for a Hessian
 # As many logits of float64 take as long as to wake threads that sleep beside BLAS's: 150 us, measured.
 WAKING = 60_000
@@ -79,6 +81,47 @@ class ManyOutputs:
         added = b if b.any() else None
         return blocks(self.data, W, added, self.block_rows, self.block_threads, gradient), W, b
 
+    @cached_property
+    def _by_rows(self) -> bool:
+        """Whether the compiled pass takes these data as they are."""
+        X, y, loss = self.data.X, self.data.labels, self.data.loss
+        return (
+            _outputs.are_here()
+            and not isinstance(X, Compressed)
+            and X.strides[1] == X.itemsize
+            and X.strides[0] >= X.shape[1] * X.itemsize
+            and X.strides[0] % X.itemsize == 0
+            and used_mask(self.data, slice(None)) is None
+            and not loss.rereads
+            and (self.data.offset is None or self.data.offset.flags.c_contiguous)
+            and (y.ndim == 1 or (y.dtype == X.dtype and y.flags.c_contiguous))
+        )
+
+    def _pass(self, W: NDArray[Any], b: NDArray[Any], gradient: bool) -> tuple[float, NDArray[Any] | None]:
+        """The sums of losses, and of their gradients with respect to W and b side by side."""
+        if self._by_rows:
+            data, (n, p) = self.data, self.data.X.shape
+            dtype = data.X.dtype
+            block = min(self.block_rows, max(LEAST_ROWS, PASS_BYTES // max(1, p * dtype.itemsize)))
+            value, sums, status = _outputs.loss_and_gradient(
+                data.loss,
+                data.X,
+                np.ascontiguousarray(W, dtype=dtype),
+                np.ascontiguousarray(b, dtype=dtype) if b.any() else None,
+                data.labels,
+                data.sample_weight,
+                data.offset,
+                gradient,
+                block,
+                self.n_threads,
+            )
+            if not status:
+                return value, sums
+        run, _, _ = self._blocks(W, b, gradient)  # raises what there is to raise
+        if gradient:
+            return self._gradient(run)
+        return sum(block.value for block in run), None
+
     def _gradient(self, run: Any) -> tuple[float, NDArray[Any]]:
         """The sums of losses, and of their gradients with respect to W and b side by side."""
         total, gradient = 0.0, Gradient(self.data.X, self.n_outputs, self.n_threads)
@@ -90,10 +133,7 @@ class ManyOutputs:
     def evaluate(self, W: NDArray[Any], b: NDArray[Any], gradient: bool) -> tuple[float, NDArray[Any] | None]:
         """The sum of the losses at coefficients of shape (K, p) and intercepts (K,); its gradient, (K, p + 1)."""
         try:
-            run, _, _ = self._blocks(W, b, gradient)
-            if gradient:
-                return self._gradient(run)
-            return sum(block.value for block in run), None
+            return self._pass(W, b, gradient)
         except LostSampleError:
             self.evaluate(W, b, False)  # raises what the user's function does
             raise
@@ -134,8 +174,8 @@ class ManyOutputs:
         if balanced:  # the dual gives nothing to a class that never occurs: its intercept is as good as -inf
             absent = self._targets[0][:, -1] <= 0
             b = np.where(absent, -np.inf, b)
-        run, W, b = self._blocks(W, b)
-        _, sums = self._gradient(run)
+        _, sums = self._pass(W, b, True)
+        assert sums is not None
         if balanced:
             labels, totals = self._targets
             share, mixed = _mixing(sums[:, -1], labels[:, -1])

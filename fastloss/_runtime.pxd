@@ -74,17 +74,33 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
         void (*add_rows)(const Matrix *x, int64_t start, int64_t n, const double *r, double *g) noexcept nogil
         void (*dot_columns)(const Matrix *x, int64_t start, int64_t stop, const double *r, double *out) noexcept nogil
         void (*add_columns)(const Matrix *x, int64_t start, int64_t stop, const double *w, double *z) noexcept nogil
+    cppclass ProductOperations_f32:
+        int64_t lanes, panel
+        void (*pack)(int64_t k, int64_t p, const float *w, float *packed) noexcept nogil
+        void (*multiply)(const float *x, int64_t stride, int64_t n, int64_t p, const float *packed, int64_t k,
+                         float *z) noexcept nogil
+        void (*add_transposed)(const float *x, int64_t stride, int64_t n, int64_t start, int64_t stop, const float *r,
+                               int64_t r_stride, int64_t k, double *sums, int64_t sums_stride) noexcept nogil
     cppclass Operations_f32:
         double (*sum_weights)(int64_t n, const float *weight, int32_t *status) noexcept nogil
         MatrixOperations_f32 matrix[n_layouts]
+        ProductOperations_f32 product
         void (**gather)(const char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
                         int64_t start, int64_t count, float *out) noexcept nogil
         void (*scatter)(const float *src, char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
                         int64_t start, int64_t count) noexcept nogil
         void (**vmath)(int64_t n, const float *x, float *out) noexcept nogil
+    cppclass ProductOperations_f64:
+        int64_t lanes, panel
+        void (*pack)(int64_t k, int64_t p, const double *w, double *packed) noexcept nogil
+        void (*multiply)(const double *x, int64_t stride, int64_t n, int64_t p, const double *packed, int64_t k,
+                         double *z) noexcept nogil
+        void (*add_transposed)(const double *x, int64_t stride, int64_t n, int64_t start, int64_t stop, const double *r,
+                               int64_t r_stride, int64_t k, double *sums, int64_t sums_stride) noexcept nogil
     cppclass Operations_f64:
         double (*sum_weights)(int64_t n, const double *weight, int32_t *status) noexcept nogil
         MatrixOperations_f64 matrix[n_layouts]
+        ProductOperations_f64 product
         void (**gather)(const char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
                         int64_t start, int64_t count, double *out) noexcept nogil
         void (*scatter)(const double *src, char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,

@@ -6,6 +6,7 @@
 
 #include "copy.hpp"
 #include "matrix.hpp"
+#include "pack.hpp"
 #include "vmath.hpp"
 
 namespace fastloss {
@@ -13,49 +14,6 @@ namespace fastloss {
 // ---- rows
 
 #if defined(__GNUC__)
-#if defined(__AVX512F__)
-constexpr int vector_bytes = 64;
-#elif defined(__AVX__)
-constexpr int vector_bytes = 32;
-#else
-constexpr int vector_bytes = 16;
-#endif
-
-#if defined(__AVX512F__)
-FASTLOSS_INLINE double sum_of_64_bytes(__m512d v) { return _mm512_reduce_add_pd(v); }
-FASTLOSS_INLINE float sum_of_64_bytes(__m512 v) { return _mm512_reduce_add_ps(v); }
-#endif
-
-// Some numbers in a register, in the vectors of gcc and clang: left to `omp simd`, gcc takes sums through memory and
-// adds their lanes one by one (a sixth of the time of a pass).
-template <class T, int bytes>
-struct Pack {
-    typedef T Vector __attribute__((vector_size(bytes)));
-    static constexpr int lanes = bytes / sizeof(T);
-    static Vector load(const T* x) {
-        Vector v;
-        std::memcpy(&v, x, sizeof v);
-        return v;
-    }
-    static T sum(Vector v) {
-        if constexpr (bytes == 16) {
-            T sum = v[0];
-            for (int k = 1; k < lanes; ++k) sum += v[k];
-            return sum;
-        } else {
-#if defined(__AVX512F__)
-            // gcc keeps a wide vector whose parts are copied in memory, from its first sum on.
-            if constexpr (bytes == 64) return sum_of_64_bytes(v);
-#endif
-            using Half = Pack<T, bytes / 2>;
-            typename Half::Vector low, high;
-            std::memcpy(&low, &v, sizeof low);
-            std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
-            return Half::sum(low + high);
-        }
-    }
-};
-
 // z += X w for up to four rows, numbers from j on: in vectors, then in vectors of half the size, at the end one by one.
 // The order of the sums depends on p and the instruction set alone.
 template <int rows, int bytes = vector_bytes, class T>

@@ -22,6 +22,7 @@ static Operations<T> operations() {
     return {sum_weights<T>,
             {dense_rows_operations<T>(), dense_columns_operations<T>(), csr_operations<T, int32_t>(),
              csr_operations<T, int64_t>(), csc_operations<T, int32_t>(), csc_operations<T, int64_t>()},
+            product_operations<T>(),
             {FASTLOSS_DTYPES(FASTLOSS_GATHER)},
             scatter<T>,
             {vmath::exp<T>, vmath::log<T>, vmath::log1p<T>, map<T, vmath::sigmoid<T>>}};

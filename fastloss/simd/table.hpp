@@ -6,6 +6,7 @@
 
 #include "kernel.h"
 #include "matrix.hpp"
+#include "product.hpp"
 
 namespace fastloss {
 
@@ -26,6 +27,7 @@ template <class T>
 struct Operations {
     double (*sum_weights)(int64_t n, const T* weight, int32_t* status);
     MatrixOperations<T> matrix[n_layouts];
+    ProductOperations<T> product;  // null where BLAS is as fast
     void (*gather[10])(const char* data, int ndim, const ptrdiff_t* shape, const ptrdiff_t* strides, int64_t start,
                        int64_t count, T* out);
     void (*scatter)(const T* from, char* data, int ndim, const ptrdiff_t* shape, const ptrdiff_t* strides,
@@ -34,6 +36,8 @@ struct Operations {
     void (*vmath[4])(int64_t n, const T* x, T* out);
 };
 
+using ProductOperations_f32 = ProductOperations<float>;
+using ProductOperations_f64 = ProductOperations<double>;
 using MatrixOperations_f32 = MatrixOperations<float>;
 using MatrixOperations_f64 = MatrixOperations<double>;
 using Operations_f32 = Operations<float>;
