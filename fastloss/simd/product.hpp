@@ -25,16 +25,10 @@ struct ProductOperations {
                            int64_t r_stride, int64_t k, double* sums, int64_t sums_stride);
 };
 
-#if defined(__GNUC__) && defined(__AVX2__)
-// A tile of 8 x 3 registers of 32, or 4 x 3 of 16, beside what is multiplied.
-#if defined(__AVX512F__)
-constexpr int tile_height = 8;
-#else
-constexpr int tile_height = 4;
-#endif
-constexpr int tile_width = 3;            // registers
-constexpr int64_t product_depth = 1024;  // numbers of a row at a time: a panel of W stays in the second cache
-constexpr int64_t product_rows = 256;    // rows of R' X at a time: the same for the columns of X
+#if defined(__GNUC__) && defined(__AVX512F__)
+constexpr int tile_height = 8, tile_width = 3;  // registers of a tile: 24 of 32, beside what is multiplied
+constexpr int64_t product_depth = 1024;         // numbers of a row at a time: a panel of W stays in the second cache
+constexpr int64_t product_rows = 256;           // rows of R' X at a time: the same for the columns of X
 
 template <class T>
 constexpr int64_t lanes_of = Pack<T, vector_bytes>::lanes;
@@ -88,8 +82,8 @@ FASTLOSS_INLINE void multiply_rows(const T* x, int64_t stride, int64_t p, int64_
         const int64_t registers = panel_registers<T>(c, k), valid = std::min(k - c, registers * lanes);
         const T* panel = packed + start * registers * lanes;
         const auto run = [&](auto tile) { tile(x + start, stride, stop - start, panel, k, valid, start > 0, z + c); };
-        if (registers == 3)
-            run(multiply_tile<height, 3, T>);
+        if (registers == tile_width)
+            run(multiply_tile<height, tile_width, T>);
         else if (registers == 2)
             run(multiply_tile<height, 2, T>);
         else
@@ -173,7 +167,7 @@ static void add_transposed_outputs(const T* x, int64_t stride, int64_t n, int64_
             else if (width == 2 * lanes)
                 add_panel<2>(copy, width, rows, ri, r_stride, k, valid, sums + j, sums_stride);
             else
-                add_panel<3>(copy, width, rows, ri, r_stride, k, valid, sums + j, sums_stride);
+                add_panel<tile_width>(copy, width, rows, ri, r_stride, k, valid, sums + j, sums_stride);
         }
     }
 }
