@@ -99,13 +99,13 @@ class ManyOutputs:
 
     def _pass(self, W: NDArray[Any], b: NDArray[Any], gradient: bool) -> tuple[float, NDArray[Any] | None]:
         """The sums of losses, and of their gradients with respect to W and b side by side."""
-        if self._by_rows:
-            data, (n, p) = self.data, self.data.X.shape
-            dtype = data.X.dtype
-            block = min(self.block_rows, max(LEAST_ROWS, PASS_BYTES // max(1, p * dtype.itemsize)))
+        data, X = self.data, self.data.X
+        if self._by_rows and not isinstance(X, Compressed):
+            dtype = X.dtype
+            block = min(self.block_rows, max(LEAST_ROWS, PASS_BYTES // max(1, X.shape[1] * dtype.itemsize)))
             value, sums, status = _outputs.loss_and_gradient(
                 data.loss,
-                data.X,
+                X,
                 np.ascontiguousarray(W, dtype=dtype),
                 np.ascontiguousarray(b, dtype=dtype) if b.any() else None,
                 data.labels,

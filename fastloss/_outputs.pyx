@@ -1,8 +1,9 @@
-"""The pass over a dense X by rows for a model with many outputs: blocks of logits, their loss, R' (X_b, 1). Knows no loss.
+"""The pass over a dense X by rows for a model with many outputs: blocks of logits, their loss, R' (X_b, 1).
 
-Threads stay together for a whole pass. A block's rows are shared out in turns, each of which goes from X_b W' to the loss
-and its gradient in the place of the logits; once all are done the columns of R' X_b are. Every number is summed by one
-thread and in the order of the rows, so that results are the same to the last bit for any number of threads.
+Knows no loss. Threads stay together for a whole pass. A block's rows are shared out in turns, each of which goes from
+X_b W' to the loss and its gradient in the place of the logits; once all are done the columns of R' X_b are. Every number
+is summed by one thread and in the order of the rows, so that results are the same to the last bit for any number of
+threads.
 """
 
 from cython.parallel cimport parallel
@@ -24,8 +25,8 @@ cdef extern from *:
     #include <omp.h>
     #endif
 
-    // The threads of a pass: tasks are numbered through all phases, and a thread waits at the end of a phase. By turning,
-    // not by sleeping: a phase is over in a millisecond, and to wake a thread takes a tenth of that.
+    // The threads of a pass: tasks are numbered through all phases, and a thread waits at the end of a phase. By
+    // turning, not by sleeping: a phase is over in a millisecond, and to wake a thread takes a tenth of that, or more.
     struct Team {
         std::atomic<int64_t> tasks{0}, arrived{0}, phase{0};
 
@@ -142,8 +143,8 @@ cdef void add_up(const Pass *job, int64_t block, int64_t n, int64_t task) noexce
                     <const double *>job.z)[i * k + c]
     elif job.single:
         table().f32.product.add_transposed(
-            <const float *>x, job.stride, n, start, stop, <const float *>job.z + c, k, min(<int64_t>OUTPUTS, k - c), sums,
-            width)
+            <const float *>x, job.stride, n, start, stop, <const float *>job.z + c, k, min(<int64_t>OUTPUTS, k - c),
+            sums, width)
     else:
         table().f64.product.add_transposed(
             <const double *>x, job.stride, n, start, stop, <const double *>job.z + c, k, min(<int64_t>OUTPUTS, k - c),

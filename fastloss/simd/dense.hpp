@@ -66,17 +66,17 @@ FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w) {
     return sum;
 }
 #else
-template <int rows, class T>
-FASTLOSS_INLINE void dot_few(const T* x, int64_t stride, int64_t p, const T* w, T* z) {
-    for (int i = 0; i < rows; ++i) z[i] += dot_row(x + i * stride, p, w);
-}
-
 template <bool used = false, class T>
 FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w) {
     T sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < p; ++j) sum += used && w[j] == 0 ? T(0) : x[j] * w[j];
     return sum;
+}
+
+template <int rows, class T>
+FASTLOSS_INLINE void dot_few(const T* x, int64_t stride, int64_t p, const T* w, T* z) {
+    for (int i = 0; i < rows; ++i) z[i] += dot_row(x + i * stride, p, w);
 }
 #endif
 

@@ -5,6 +5,7 @@
 #include "categorical.hpp"
 #include "copy.hpp"
 #include "dense.hpp"
+#include "product.hpp"
 #include "sparse.hpp"
 #include "table.hpp"
 

@@ -28,4 +28,18 @@ struct MatrixOperations {
     void (*add_columns)(const Matrix* x, int64_t start, int64_t stop, const T* w, double* z);
 };
 
+// Products of dense rows X with the matrices of a model with k outputs; null where BLAS is as fast.
+template <class T>
+struct ProductOperations {
+    int64_t lanes, panel;  // numbers in a register; outputs that are computed together
+    // Packs W, k rows of p numbers, for `multiply`: panel after panel, each with its outputs side by side.
+    void (*pack)(int64_t k, int64_t p, const T* w, T* packed);
+    // Z = X W' for n rows of X, `stride` numbers apart.
+    void (*multiply)(const T* x, int64_t stride, int64_t n, int64_t p, const T* packed, int64_t k, T* z);
+    // S[c, j] += sum_i R[i, c] X[i, j] for n rows, the columns of X from `start` to `stop` and k outputs; rows of R and
+    // S are `r_stride` and `sums_stride` numbers apart.
+    void (*add_transposed)(const T* x, int64_t stride, int64_t n, int64_t start, int64_t stop, const T* r,
+                           int64_t r_stride, int64_t k, double* sums, int64_t sums_stride);
+};
+
 }  // namespace fastloss

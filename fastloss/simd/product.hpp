@@ -2,28 +2,17 @@
 // a tile of the result in registers, and none of them copies X: numbers of the left factor are taken one by one, those
 // of the right one by registers.
 //
-// Of the peak: 85 to 95 % on Zen 4, where OpenBLAS 0.3.31 with its kernels for AVX-512 has 57 % at K = 100, p = 500.
-// The baseline, and compilers without the vectors of gcc, leave products to BLAS.
+// Of the peak: 85 to 90 % on Zen 4, where OpenBLAS 0.3.31 with its kernels for AVX-512 has 57 % at K = 100, p = 500.
+// With AVX2, whose 16 registers hold tiles of half the size, BLAS was faster by a tenth: it, the baseline, and
+// compilers without the vectors of gcc leave products to BLAS.
 #pragma once
 #include <algorithm>
 
 #include "copy.hpp"
+#include "matrix.hpp"
 #include "pack.hpp"
 
 namespace fastloss {
-
-template <class T>
-struct ProductOperations {
-    int64_t lanes, panel;  // numbers in a register; outputs that are computed together
-    // Packs W, k rows of p numbers, for `multiply`: panel after panel, each with its outputs side by side.
-    void (*pack)(int64_t k, int64_t p, const T* w, T* packed);
-    // Z = X W' for n rows of X, `stride` numbers apart.
-    void (*multiply)(const T* x, int64_t stride, int64_t n, int64_t p, const T* packed, int64_t k, T* z);
-    // S[c, j] += sum_i R[i, c] X[i, j] for n rows, the columns of X from `start` to `stop` and k outputs; rows of R and
-    // S are `r_stride` and `sums_stride` numbers apart.
-    void (*add_transposed)(const T* x, int64_t stride, int64_t n, int64_t start, int64_t stop, const T* r,
-                           int64_t r_stride, int64_t k, double* sums, int64_t sums_stride);
-};
 
 #if defined(__GNUC__) && defined(__AVX512F__)
 constexpr int tile_height = 8, tile_width = 3;  // registers of a tile: 24 of 32, beside what is multiplied

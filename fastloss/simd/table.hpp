@@ -6,7 +6,6 @@
 
 #include "kernel.h"
 #include "matrix.hpp"
-#include "product.hpp"
 
 namespace fastloss {
 
