@@ -1,9 +1,9 @@
 """The pass over a dense X by rows for a model with many outputs: blocks of logits, their loss, R' (X_b, 1).
 
 Knows no loss. Threads stay together for a whole pass. A block's rows are shared out in turns, each of which goes from
-X_b W' to the loss and its gradient in the place of the logits; once all are done the columns of R' X_b are. Every number
-is summed by one thread and in the order of the rows, so that results are the same to the last bit for any number of
-threads.
+X_b W' to the loss and its gradient in the place of the logits; once all are done the columns of R' X_b are. Every
+number is summed by one thread and in the order of the rows, so that results are the same to the last bit for any number
+of threads.
 """
 
 from cython.parallel cimport parallel
