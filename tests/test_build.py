@@ -94,6 +94,7 @@ def test_the_wheel_has_what_users_need(distributions):
         "_descent",
         "_linear",
         "_multiclass",
+        "_outputs",
         "_reduce",
         "_runtime",
     }
