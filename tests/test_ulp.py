@@ -53,7 +53,9 @@ def test_instruction_sets_agree(case, dtype, isas, record_ulp):
         for (what, base), (high, _, size) in zip(found[0].items(), exact(case, dtype), strict=True):
             errors = np.where(np.isnan(high), 0, ulp_errors(other[what], base.astype(np.float64), 0.0, size))
             record_ulp(case, what, dtype, f"{name} - {isas[0]}", errors.max())
-            assert errors.max() <= (BOUNDS[what] if what == "hessian" else BETWEEN_INSTRUCTION_SETS)
+            # A product more: of sums whose order differs too, or of an exponential from a table.
+            more = what == "hessian" and (case.outputs or name == "avx512")
+            assert errors.max() <= (BOUNDS[what] if more else BETWEEN_INSTRUCTION_SETS)
 
 
 def test_sums_of_instruction_sets_agree(case, dtype, isas):
