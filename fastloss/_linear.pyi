@@ -37,6 +37,7 @@ class Design:
         intercept: float,
         gradient: bool,
         n_threads: int | None,
+        z: NDArray[Any] | None = None,
     ) -> tuple[float, NDArray[np.float64] | None, int]: ...
     def predict(
         self,

@@ -10,6 +10,7 @@ only the columns whose coefficient is not 0, the loss, and X' r, one sum a colum
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from fastloss._arrays cimport address
 from fastloss._reduce cimport BlockLoss, kernel_of
@@ -26,7 +27,7 @@ cdef enum:
     BLOCK_BYTES = 8 << 10  # of X in a block: in the nearest cache between the two products, beside what comes next
     PIECE_BYTES = 256 << 10  # the same in Fortran order, where a row more costs less than a column's start
     LEAST_PIECE = 64  # rows: shorter pieces of columns are not worth their start
-    SERIAL = 1 << 15  # up to so many numbers in X, starting threads costs more than it saves
+    SERIAL = 1 << 17  # up to so many numbers in X, starting threads costs more than it saves
     MAX_SUMS = 8  # of predictions by columns at once
 
 
@@ -113,6 +114,8 @@ cdef double pass_chunk(const Pass *job, int64_t start, int64_t stop, double *gra
     while next_rows(job, &start, stop, &n):
         if job.single:
             linear_f32(job, start, n, z32)
+            if job.z != NULL:
+                memcpy(<float *>job.z + start, z32, n * sizeof(float))
             sum += job.kernel.f32(
                 job.kernel.params, n, 1, <const float *>job.y + start, z32,
                 <const float *>job.weight + start if job.weight != NULL else NULL, 1, NULL,
@@ -123,6 +126,8 @@ cdef double pass_chunk(const Pass *job, int64_t start, int64_t stop, double *gra
                     residuals += r32[i]
         else:
             linear_f64(job, start, n, z)
+            if job.z != NULL:
+                memcpy(<double *>job.z + start, z, n * sizeof(double))
             sum += job.kernel.f64(
                 job.kernel.params, n, 1, <const double *>job.y + start, z,
                 <const double *>job.weight + start if job.weight != NULL else NULL, 1, NULL,
@@ -271,10 +276,12 @@ cdef class Design:
         job.threads = 1 if self.numbers <= SERIAL else resolve_threads(n_threads)
         return job
 
-    def loss_and_gradient(self, BlockLoss loss, y, weight, offset, w, double intercept, bint gradient, n_threads):
+    def loss_and_gradient(self, BlockLoss loss, y, weight, offset, w, double intercept, bint gradient, n_threads,
+                          z=None):
         """Sum of the weighted losses at X w + intercept + offset; with its gradient, p + 1 numbers, if asked for.
 
-        In one pass; only for layouts that go by rows. Returns (sum, gradient or None, status of the kernel).
+        In one pass; only for layouts that go by rows. Returns (sum, gradient or None, status of the kernel); writes the
+        predictions to z, where there is one, but those of rows of weight 0.
         """
         cdef Pass job = self.job(n_threads)
         cdef int32_t status = 0
@@ -287,6 +294,7 @@ cdef class Design:
         job.offset = address(offset)
         job.w = address(w)
         job.intercept = intercept
+        job.z = address(z)
         if gradient:
             gradients = new_gradients(&job)
         with nogil:

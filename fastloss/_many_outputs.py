@@ -130,8 +130,13 @@ class ManyOutputs:
             gradient.add(block.X, block.residual)
         return total, gradient.total()
 
-    def evaluate(self, W: NDArray[Any], b: NDArray[Any], gradient: bool) -> tuple[float, NDArray[Any] | None]:
-        """The sum of the losses at coefficients of shape (K, p) and intercepts (K,); its gradient, (K, p + 1)."""
+    def evaluate(
+        self, W: NDArray[Any], b: NDArray[Any], gradient: bool, z: NDArray[Any] | None = None
+    ) -> tuple[float, NDArray[Any] | None]:
+        """The sum of the losses at coefficients of shape (K, p) and intercepts (K,); its gradient, (K, p + 1).
+
+        Predictions are not kept: z is not looked at.
+        """
         try:
             return self._pass(W, b, gradient)
         except LostSampleError:

@@ -81,10 +81,24 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
                          float *z) noexcept nogil
         void (*add_transposed)(const float *x, int64_t stride, int64_t n, int64_t start, int64_t stop, const float *r,
                                int64_t r_stride, int64_t k, double *sums, int64_t sums_stride) noexcept nogil
+    ctypedef struct GramRows_f32:
+        const float *x
+        int64_t stride
+        int64_t p
+        const int64_t *index
+        const double *weight
+        const double *origin
+        const double *extra
+    cppclass GramOperations_f32:
+        int64_t largest
+        int64_t (*width)(int64_t p) noexcept nogil
+        int64_t (*scratch)(int64_t p) noexcept nogil
+        void (*add)(const GramRows_f32 *rows, int64_t start, int64_t stop, double *scratch, double *sums) noexcept nogil
     cppclass Operations_f32:
         double (*sum_weights)(int64_t n, const float *weight, int32_t *status) noexcept nogil
         MatrixOperations_f32 matrix[n_layouts]
         ProductOperations_f32 product
+        GramOperations_f32 gram
         void (**gather)(const char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
                         int64_t start, int64_t count, float *out) noexcept nogil
         void (*scatter)(const float *src, char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
@@ -97,10 +111,24 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
                          double *z) noexcept nogil
         void (*add_transposed)(const double *x, int64_t stride, int64_t n, int64_t start, int64_t stop, const double *r,
                                int64_t r_stride, int64_t k, double *sums, int64_t sums_stride) noexcept nogil
+    ctypedef struct GramRows_f64:
+        const double *x
+        int64_t stride
+        int64_t p
+        const int64_t *index
+        const double *weight
+        const double *origin
+        const double *extra
+    cppclass GramOperations_f64:
+        int64_t largest
+        int64_t (*width)(int64_t p) noexcept nogil
+        int64_t (*scratch)(int64_t p) noexcept nogil
+        void (*add)(const GramRows_f64 *rows, int64_t start, int64_t stop, double *scratch, double *sums) noexcept nogil
     cppclass Operations_f64:
         double (*sum_weights)(int64_t n, const double *weight, int32_t *status) noexcept nogil
         MatrixOperations_f64 matrix[n_layouts]
         ProductOperations_f64 product
+        GramOperations_f64 gram
         void (**gather)(const char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
                         int64_t start, int64_t count, double *out) noexcept nogil
         void (*scatter)(const double *src, char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastloss import _gram
 from fastloss._design import make_design
 from fastloss._reduce import DomainError, LostSampleError
 from fastloss._selection import Features, take_columns
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fastloss.losses import Loss
 
 BLOCK_BYTES = 4 << 20  # of rows of X, for a Hessian
+BLOCK = 1 << 14  # samples whose conjugates are found at a time
 
 
 class SingleOutput:
@@ -53,22 +55,28 @@ class SingleOutput:
             other.__dict__.pop(name, None)
         return other
 
-    def evaluate(self, W: NDArray[Any], b: NDArray[Any], gradient: bool) -> tuple[float, NDArray[Any] | None]:
-        """The sum of the losses at coefficients of shape (1, p) and intercepts (1,); its gradient, (1, p + 1)."""
+    def evaluate(
+        self, W: NDArray[Any], b: NDArray[Any], gradient: bool, z: NDArray[Any] | None = None
+    ) -> tuple[float, NDArray[Any] | None]:
+        """The sum of the losses at coefficients of shape (1, p) and intercepts (1,); its gradient, (1, p + 1).
+
+        The predictions of samples that count are written to z, where there is one.
+        """
         coefficients = np.ascontiguousarray(W[0], dtype=self.design.dtype)
         if not self.design.by_rows:
-            return self._evaluate_by_columns(coefficients, float(b[0]), gradient)
-        total, sums, status = self.design.loss_and_gradient(
-            self.loss, self.y, self.sample_weight, self.offset, coefficients, float(b[0]), gradient, self.n_threads
-        )
+            return self._evaluate_by_columns(coefficients, float(b[0]), gradient, z)
+        args = (self.y, self.sample_weight, self.offset, coefficients, float(b[0]), gradient, self.n_threads, z)
+        total, sums, status = self.design.loss_and_gradient(self.loss, *args)
         if status:
             self._refuse(coefficients, float(b[0]))
         return total, None if sums is None else sums[np.newaxis]
 
     def _evaluate_by_columns(
-        self, coefficients: NDArray[Any], intercept: float, gradient: bool
+        self, coefficients: NDArray[Any], intercept: float, gradient: bool, out: NDArray[Any] | None
     ) -> tuple[float, NDArray[Any] | None]:
         z = self._predict(coefficients, intercept)
+        if out is not None:
+            out[:] = z
         options: dict[str, Any] = {"reduction": "sum", "n_threads": self.n_threads}
         try:
             if not gradient:
@@ -158,6 +166,9 @@ class SingleOutput:
     def hessian(self, X: NDArray[Any], second: NDArray[np.float64], intercept: bool) -> NDArray[np.float64]:
         """The second derivatives by coefficients, and by the intercept; X is dense."""
         n, p = X.shape
+        if _gram.are_here(p) and make_design(X).name == "dense_rows":
+            products = _gram.weighted_gram(X, second, n_threads=self.n_threads)[0]
+            return products if intercept else np.ascontiguousarray(products[:p, :p])
         result = np.zeros((p + intercept,) * 2)
         uniform = bool((second == second[0]).all())
         rows = max(64, BLOCK_BYTES // (8 * p))
@@ -213,14 +224,19 @@ class SingleOutput:
 
     def conjugate(self, u: NDArray[np.float64], scale: float) -> float:
         """The sum of s_i conjugate_i(scale u_i / s_i) - scale u_i offset_i, for weights s."""
-        y, scaled = self._labels, scale * u
-        if self._weights is None:
-            total = float(self.loss.conjugate(y, scaled).sum())
-        else:
-            used = self._weights > 0
-            s = self._weights[used]
-            total = float(s @ self.loss.conjugate(y[used], scaled[used] / s))
-        return total if self.offset is None else total - float(scaled @ self.offset.astype(np.float64))
+        total = 0.0
+        for start in range(0, len(u), BLOCK):  # what is found on the way stays in cache
+            rows = slice(start, start + BLOCK)
+            y, part = self._labels[rows], scale * u[rows]
+            if self._weights is None:
+                total += float(self.loss.conjugate(y, part).sum())
+            else:
+                used = self._weights[rows] > 0
+                s = self._weights[rows][used]
+                total += float(s @ self.loss.conjugate(y[used], part[used] / s))
+            if self.offset is not None:
+                total -= float(part @ self.offset[rows].astype(np.float64))
+        return total
 
     def feasible(
         self, first: NDArray[np.float64], second: NDArray[np.float64], free: NDArray[np.intp], intercept: bool

@@ -314,15 +314,25 @@ class BinaryCrossEntropy(Loss):
             return super().conjugate(y_true, u)
         # With t = (u + a) / (a + b): (a + b) [t log t + (1 - t) log(1 - t)].
         a, b = self._targets(y_true)
+        total = a + b
         up, down = u + a, b - u
-        slack = 1e-6 * (a + b)  # the gradient of a float32 pass may leave [-a, b] by its rounding
-        up = np.where((up < 0) & (up >= -slack), 0.0, up)
-        down = np.where((down < 0) & (down >= -slack), 0.0, down)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(up == 0, 0.0, up * np.log(up / (a + b))) + np.where(
-                down == 0, 0.0, down * np.log(down / (a + b))
-            )
-        return np.where((up < 0) | (down < 0), np.inf, terms)
+        # The gradient of a float32 pass may leave [-a, b] by its rounding.
+        outside = np.minimum(up, down) < -1e-6 * total
+        terms = _entropy(up, total)
+        terms += _entropy(down, total)
+        if outside.any():
+            terms[outside] = np.inf
+        return terms
+
+
+def _entropy(t: Array, total: Array) -> Array:
+    """The entropy t log(t / total), 0 where t is not > 0; without branches, that would cost more than logarithms."""
+    t = np.maximum(t, 0.0)
+    logs = np.maximum(t, np.finfo(np.float64).tiny)
+    logs /= np.where(total > 0, total, 1.0)
+    np.log(logs, out=logs)
+    logs *= t
+    return logs
 
 
 class CategoricalCrossEntropy(Loss):
@@ -459,11 +469,8 @@ class CategoricalCrossEntropy(Loss):
         total = a.sum(axis=1, keepdims=True)
         t = u + a
         slack = 1e-6 * total  # the gradient of a float32 pass may leave the domain by its rounding
-        t = np.where((t < 0) & (t >= -slack), 0.0, t)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(t == 0, 0.0, t * np.log(t / total)).sum(axis=1)
-        outside = (t < 0).any(axis=1) | (np.abs(u.sum(axis=1)) > u.shape[1] * slack[:, 0])
-        return np.where(outside, np.inf, terms)
+        outside = (t < -slack).any(axis=1) | (np.abs(u.sum(axis=1)) > u.shape[1] * slack[:, 0])
+        return np.where(outside, np.inf, _entropy(t, total).sum(axis=1))
 
 
 class Poisson(Loss):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from fastloss._selection import Selection
 
 __all__ = ["LinearObjective"]
+
+
+class Point(NamedTuple):
+    """What a pass over X has found: the mean loss and its gradient, the penalty left out, and the predictions."""
+
+    x: NDArray[np.float64]
+    loss: float
+    gradient: NDArray[np.float64]
+    z: NDArray[Any] | None  # of X's dtype; 0 where a sample does not count
 
 
 class LinearObjective:
@@ -203,13 +212,14 @@ class LinearObjective:
 
     def _split(self, w: ArrayLike) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """A point in float64; views of it: coefficients of shape (K, p), intercepts of shape (K,)."""
-        point = as_real_array(w, "w")
+        point = w if type(w) is np.ndarray else as_real_array(w, "w")
         if point.shape != (self.size,):
             parts = f"{self.n_features} coefficients" + (" and the intercept" if self.fit_intercept else "")
             if self.n_outputs > 1:
                 parts += f" for each of {self.n_outputs} classes"
             raise ValueError(f"w must be of shape ({self.size},), {parts}; got shape {point.shape}")
-        point = np.ascontiguousarray(point, dtype=np.float64)
+        if point.dtype != np.float64 or not point.flags.c_contiguous:
+            point = np.ascontiguousarray(as_real_array(w, "w"), dtype=np.float64)
         matrix = point.reshape(self.n_outputs, -1)
         intercepts = matrix[:, self.n_features] if self.fit_intercept else np.zeros(self.n_outputs)
         return point, matrix[:, : self.n_features], intercepts
@@ -217,7 +227,7 @@ class LinearObjective:
     def coefficients(self, w: ArrayLike) -> NDArray[Any]:
         """The coefficients of a point, without the intercept: shape (p,), or (K, p) with several outputs."""
         W = self._split(w)[1]
-        return W[0] if isinstance(self._outputs, SingleOutput) else W
+        return W if self.has_many_outputs else W[0]
 
     def value(self, w: ArrayLike) -> float:
         """The smooth part at the point ``w`` of shape (size,): mean loss and L2 term."""
@@ -328,7 +338,7 @@ class LinearObjective:
         c = W.ravel()
         return float(self.costs.ridge @ (c * c)) if self.penalty.l2 else 0.0
 
-    @property
+    @cached_property
     def has_duality_gap(self) -> bool:
         """Whether `duality_gap` is known.
 
@@ -338,7 +348,7 @@ class LinearObjective:
         known = self.has_penalty and self.loss.has_conjugate and not self.costs.one_sided
         return known and not (self.has_many_outputs and len(self.costs.free))
 
-    @property
+    @cached_property
     def has_penalty(self) -> bool:
         """Whether any coefficient costs anything."""
         return len(self.costs.free) < len(self.costs)
@@ -383,9 +393,7 @@ class LinearObjective:
         if not self.loss.has_conjugate:
             self.loss.conjugate(np.zeros(1), np.zeros(1))  # says so
         if isinstance(self._outputs, SingleOutput):
-            loss, first, second = self.derivatives(self._outputs.predict(W, b))
-            first = self.feasible(first, second)
-            return self.gap_at(loss + self.costs.value(W[0]), first, -self.correlate(first))
+            return self._gap_of(W[0], self._outputs.predict(W, b), None)
         correlation, conjugate = self._outputs.dual_point(W, b, self.fit_intercept)
         total, c = self._outputs.total, W.ravel()
         force = -correlation.ravel() / total
@@ -393,18 +401,43 @@ class LinearObjective:
         loss, _ = self._outputs.evaluate(W, b, False)
         return (loss + conjugate(scale)) / total + gap + scale * float(force @ c)
 
+    def gap_of(self, point: Point) -> float:
+        """The duality gap, where a pass has been there."""
+        if point.z is None:
+            return self.duality_gap(point.x)
+        W = self._split(point.x)[1]
+        return self._gap_of(W[0], point.z.astype(np.float64, copy=False), self.coefficients(point.gradient).ravel())
+
+    def _gap_of(self, w: NDArray[np.float64], z: NDArray[np.float64], slope: NDArray[np.float64] | None) -> float:
+        """The duality gap at predictions z; with X' u, if that is known, for u the first derivatives."""
+        loss, first, second = self.derivatives(z)
+        if slope is None or self.fit_intercept or len(self.costs.free):
+            first = self.feasible(first, second)
+            slope = self.correlate(first)
+        return self.gap_at(loss + self.costs.value(w), first, -slope)
+
     def predict(self, w: ArrayLike) -> NDArray[np.float64]:
         """X w + b + offset in float64, shape (n,); with several outputs (n, K), 0 for samples that do not count."""
         _, W, b = self._split(w)
         return self._outputs.predict(W, b)
 
-    def loss_and_gradient(self, w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """The mean loss at a point and its gradient, the penalty left out: one pass over X."""
+    def loss_and_gradient(
+        self, w: NDArray[np.float64], z: NDArray[Any] | None = None
+    ) -> tuple[float, NDArray[np.float64]]:
+        """The mean loss at a point and its gradient, the penalty left out: one pass over X.
+
+        With one output the predictions are written to z, if there is one, but those of samples that do not count.
+        """
         _, W, b = self._split(w)
-        total, sums = self._outputs.evaluate(W, b, True)
+        total, sums = self._outputs.evaluate(W, b, True, z)
         assert sums is not None
         sums /= self._outputs.total
         return total / self._outputs.total, (sums if self.fit_intercept else sums[:, : self.n_features]).reshape(-1)
+
+    def point(self, x: NDArray[np.float64]) -> Point:
+        """What one pass over X says of a point; with several outputs there are too many predictions to keep them."""
+        z = np.zeros_like(self._outputs.y) if isinstance(self._outputs, SingleOutput) else None
+        return Point(x, *self.loss_and_gradient(x, z), z)
 
     @cached_property
     def loss_at_zero(self) -> float:
@@ -425,7 +458,8 @@ class LinearObjective:
         """The same loss on the same data with another penalty; nothing is copied or checked again."""
         other = copy(self)
         other.penalty = penalty
-        other.__dict__.pop("costs", None)
+        for name in ("costs", "point_costs", "has_penalty", "has_duality_gap"):
+            other.__dict__.pop(name, None)
         return other
 
     def gentler(self, z: NDArray[np.float64]) -> list[LinearObjective]:
@@ -437,6 +471,7 @@ class LinearObjective:
             other = self.with_penalty(self.penalty.with_strengths(times * self.penalty.l1, times * self.penalty.l2))
             other.loss, other._outputs = loss, outputs.with_loss(loss)
             other.__dict__.pop("loss_at_zero", None)
+            other.__dict__.pop("has_duality_gap", None)
             result.append(other)
         return result
 
@@ -451,9 +486,12 @@ class LinearObjective:
         other.__dict__.pop("loss_at_zero", None)
         return other
 
-    def hessian(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The loss's second derivatives at a point, as Newton's method takes them; of a dense X."""
-        z = self.predict(x)
+    def hessian(self, x: NDArray[np.float64], z: NDArray[Any] | None = None) -> NDArray[np.float64]:
+        """The loss's second derivatives at a point, as Newton's method takes them; of a dense X.
+
+        The predictions z need not be known; those of samples that do not count may be anything.
+        """
+        z = self.predict(x) if z is None else z.astype(np.float64, copy=False)
         return self._outputs.hessian(self.X, self.curvatures(z, *self.derivatives(z)[1:]), self.fit_intercept)
 
     def mean_hessian_block(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -514,7 +552,7 @@ class LinearObjective:
         result[:, free] -= result[:, free].mean(axis=0)
         return result.ravel()
 
-    @property
+    @cached_property
     def point_costs(self) -> Costs:
         """What each coordinate of a point costs: the intercepts, where there are any, nothing."""
         if not self.fit_intercept:

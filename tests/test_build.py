@@ -92,6 +92,7 @@ def test_the_wheel_has_what_users_need(distributions):
         "_compressed",
         "_costs",
         "_descent",
+        "_gram",
         "_linear",
         "_multiclass",
         "_outputs",

@@ -1,6 +1,7 @@
 """gram_newton where it is for: many samples of few features, of which a part of the rows makes the Hessian."""
 
 import functools
+import importlib
 
 import numpy as np
 import pytest
@@ -26,6 +27,13 @@ tall_penalty = pytest.mark.parametrize("penalty", TALL_PENALTIES)
 kind = pytest.mark.parametrize("kind", ["plain", "all"])
 two_losses = pytest.mark.parametrize("loss", ["squared", "logistic"])
 gram = functools.partial(solve, solver="gram_newton")
+module = importlib.import_module("fastloss.solvers.gram_newton")  # fastloss.solvers.gram_newton is the function
+
+
+@pytest.fixture(autouse=True)
+def sampled(monkeypatch):
+    """The rows of these tests are so few that the Hessian would be of all of them."""
+    monkeypatch.setattr(module, "FEW_PRODUCTS", 0)
 
 
 def tall(loss, penalty, kind="plain", layout="C", **shape):
@@ -50,6 +58,20 @@ def test_agrees_on_tall_data(loss, penalty, kind):
     np.testing.assert_allclose(result.x, theirs.x, atol=2e-4)
     assert_optimal(objective, result.x, 2e-4)
     assert result.nit <= 40
+
+
+@loss
+@tall_penalty
+@kind
+def test_agrees_with_the_hessian_of_all_rows(loss, penalty, kind, monkeypatch):
+    objective, theirs = tall(loss, penalty, kind), other(loss, penalty, kind)
+    monkeypatch.undo()
+    assert stride(objective) == 1
+    assert module.has_cheap_hessian(objective)
+    result = gram(objective)
+    assert -above(result) <= theirs.fun - result.fun <= above(theirs)
+    assert_optimal(objective, result.x, 2e-4)
+    assert result.nit <= 20
 
 
 @few_losses

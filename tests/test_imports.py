@@ -16,7 +16,7 @@ PACKAGE = Path(fl.__file__).parent
 LAYERS = [
     {"_runtime", "_arrays", "_version", "_quota", "_checks"},
     {"_blocks"},
-    {"_reduce", "_linear", "_compressed", "_outputs", "_costs", "_columns"},
+    {"_reduce", "_linear", "_compressed", "_outputs", "_gram", "_costs", "_columns"},
     {"_descent"},
     {"_multiclass"},
     {"_selection"},
@@ -130,7 +130,17 @@ def test_penalties_and_solvers_need_no_compiled_loss(module):
 
 
 def test_passes_and_descent_know_no_loss():
-    passes = {"_linear", "_compressed", "_outputs", "_descent", "_multiclass", "_selection", "_design", "_rows"}
+    passes = {
+        "_linear",
+        "_compressed",
+        "_outputs",
+        "_gram",
+        "_descent",
+        "_multiclass",
+        "_selection",
+        "_design",
+        "_rows",
+    }
     assert passes <= {a for a, _ in INTERNAL}
     assert not {a for a, b in INTERNAL if a in passes and b == "losses"}
 

@@ -5,6 +5,7 @@
 #include "categorical.hpp"
 #include "copy.hpp"
 #include "dense.hpp"
+#include "gram.hpp"
 #include "product.hpp"
 #include "sparse.hpp"
 #include "table.hpp"
@@ -24,6 +25,7 @@ static Operations<T> operations() {
             {dense_rows_operations<T>(), dense_columns_operations<T>(), csr_operations<T, int32_t>(),
              csr_operations<T, int64_t>(), csc_operations<T, int32_t>(), csc_operations<T, int64_t>()},
             product_operations<T>(),
+            gram_operations<T>(),
             {FASTLOSS_DTYPES(FASTLOSS_GATHER)},
             scatter<T>,
             {vmath::exp<T>, vmath::log<T>, vmath::log1p<T>, map<T, vmath::sigmoid<T>>}};

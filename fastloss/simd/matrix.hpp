@@ -42,4 +42,26 @@ struct ProductOperations {
                            int64_t r_stride, int64_t k, double* sums, int64_t sums_stride);
 };
 
+// Rows of a dense X for sums of products of their numbers; all pointers but that to X may be null.
+template <class T>
+struct GramRows {
+    const T* x;
+    int64_t stride, p;
+    const int64_t* index;  // which rows: what follows goes by them; null: all
+    const double* weight;  // of each row
+    const double* origin;  // taken from each row, p numbers
+    const double* extra;   // a number beside each row, that is weighted already
+};
+
+// Null, and `largest` 0, where BLAS is as fast.
+template <class T>
+struct GramOperations {
+    int64_t largest;                // p for which it pays
+    int64_t (*width)(int64_t p);    // of the sums
+    int64_t (*scratch)(int64_t p);  // numbers, aligned to 64 bytes
+    // sums[c, j] += sum_i s_i x_ic x_ij for c <= j < p, in p + 1 rows that are `width` numbers apart. In column p sums
+    // of s_i x_ic and of s_i, in column p + 1 those of the extra number times x_ic. Other places hold anything.
+    void (*add)(const GramRows<T>* rows, int64_t start, int64_t stop, double* scratch, double* sums);
+};
+
 }  // namespace fastloss

@@ -14,10 +14,14 @@
 
 namespace fastloss {
 
-#if defined(__GNUC__) && defined(__AVX512F__)
+#if defined(__GNUC__) && defined(__AVX2__)
+#if defined(__AVX512F__)
 constexpr int tile_height = 8, tile_width = 3;  // registers of a tile: 24 of 32, beside what is multiplied
-constexpr int64_t product_depth = 1024;         // numbers of a row at a time: a panel of W stays in the second cache
-constexpr int64_t product_rows = 256;           // rows of R' X at a time: the same for the columns of X
+#else
+constexpr int tile_height = 4, tile_width = 3;  // 12 of 16
+#endif
+constexpr int64_t product_depth = 1024;  // numbers of a row at a time: a panel of W stays in the second cache
+constexpr int64_t product_rows = 256;    // rows of R' X at a time: the same for the columns of X
 
 template <class T>
 constexpr int64_t lanes_of = Pack<T, vector_bytes>::lanes;
@@ -161,6 +165,9 @@ static void add_transposed_outputs(const T* x, int64_t stride, int64_t n, int64_
     }
 }
 
+#endif
+
+#if defined(__GNUC__) && defined(__AVX512F__)
 template <class T>
 constexpr ProductOperations<T> product_operations() {
     return {lanes_of<T>, tile_width * lanes_of<T>, pack_outputs<T>, multiply_outputs<T>, add_transposed_outputs<T>};

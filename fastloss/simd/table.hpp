@@ -27,6 +27,7 @@ struct Operations {
     double (*sum_weights)(int64_t n, const T* weight, int32_t* status);
     MatrixOperations<T> matrix[n_layouts];
     ProductOperations<T> product;  // null where BLAS is as fast
+    GramOperations<T> gram;        // the same
     void (*gather[10])(const char* data, int ndim, const ptrdiff_t* shape, const ptrdiff_t* strides, int64_t start,
                        int64_t count, T* out);
     void (*scatter)(const T* from, char* data, int ndim, const ptrdiff_t* shape, const ptrdiff_t* strides,
@@ -37,6 +38,10 @@ struct Operations {
 
 using ProductOperations_f32 = ProductOperations<float>;
 using ProductOperations_f64 = ProductOperations<double>;
+using GramRows_f32 = GramRows<float>;
+using GramRows_f64 = GramRows<double>;
+using GramOperations_f32 = GramOperations<float>;
+using GramOperations_f64 = GramOperations<double>;
 using MatrixOperations_f32 = MatrixOperations<float>;
 using MatrixOperations_f64 = MatrixOperations<double>;
 using Operations_f32 = Operations<float>;

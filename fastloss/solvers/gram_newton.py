@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastloss._descent import GramModel
+from fastloss.objective import Point
 from fastloss.solvers._model import minimise_model
 from fastloss.solvers.result import (
     ROUNDED,
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
     from fastloss.objective import LinearObjective
 
 MAX_ITER = 100  # steps
-FEWEST = 2000  # samples
+FEWEST = 2000  # samples, where the Hessian is of a part of them
 LARGEST = 2000  # coefficients: a Hessian of 32 MB
 PASSES = 8  # products that BLAS does in the time in which a pass reads a number of X
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
-CHEAP = 16  # features: the Hessian of all rows takes no longer than a pass or two
+FEW_FEATURES = 16  # the Hessian of all rows takes no longer than a pass or two
+FEW_PRODUCTS = 1 << 24  # n p^2: the same, for what is called takes longer than what is computed
 ASTRAY = 30  # times the model's is what the loss may curve along a step for the model to learn from it
 STALE = 3  # steps of a run after which the next had better begin with a Hessian of its own
 STALLED = 5  # steps in vain
@@ -44,8 +46,10 @@ ROUNDING = 16  # units in the last place of an objective
 
 def fits(obj: LinearObjective) -> bool:
     """Whether a problem is of the shape that this solver is for."""
-    few = 1 if obj.loss.quadratic else FEWEST
-    if not obj.is_dense or len(obj.costs) > LARGEST or obj.n_samples < max(few, 20 * obj.n_features):
+    few = 20 * obj.n_features if obj.loss.quadratic else max(FEWEST, 20 * obj.n_features)
+    if has_cheap_hessian(obj) and not obj.has_many_outputs:
+        few = 5 * obj.n_features
+    if not obj.is_dense or len(obj.costs) > LARGEST or obj.n_samples < few:
         return False
     # Where the loss is about linear, a Hessian of steps past says little of the next one.
     return not obj.gentler(obj.predict(np.zeros(obj.size)))
@@ -108,31 +112,36 @@ class GramNewton:
         check_newton(obj, "gram_newton")
         if not obj.is_dense or len(obj.costs) > LARGEST:
             raise TypeError(f"gram_newton needs a dense X and at most {LARGEST} coefficients; prox_newton takes any")
-        self.x = null_start(obj) if path and w0 is None else newton_start(obj, w0)
+        start = null_start(obj) if path and w0 is None else newton_start(obj, w0)
         self.hessian: NDArray[np.float64] | None = None
         self.every = 1 if path else stride(obj)
         self.known = self.every == 1 and obj.loss.quadratic  # the Hessian says all
-        self.fresh = self.every == 1 and obj.n_features <= CHEAP and not obj.loss.quadratic
-        if self.every > 1 and not obj.coefficients(self.x).any() and not path:
+        self.fresh = self.every == 1 and has_cheap_hessian(obj) and not obj.loss.quadratic
+        if self.every > 1 and not obj.coefficients(start).any() and not path:
             part = obj.rows(slice(None, None, self.every if obj.loss.quadratic else 2 * self.every))
             if part is not None and obj.loss.quadratic:  # one step solves it, and its Hessian stays what it is
-                self.hessian = sampled_hessian(obj, self.x, self.every)
-                self.x = self.x + first_step(part, self.hessian, self.x)
+                self.hessian = sampled_hessian(obj, start, self.every)
+                start = start + first_step(part, self.hessian, start)
             elif part is not None:
-                self.x = solve_roughly(part, self.x)
-        self.loss, self.gradient = obj.loss_and_gradient(self.x)
+                start = solve_roughly(part, start)
+        self.point = obj.point(start)
         # Of a gradient: less is rounding.
-        self.least_change = float(np.finfo(obj.X.dtype).eps * np.linalg.norm(self.gradient))
+        self.least_change = float(np.finfo(obj.X.dtype).eps * np.linalg.norm(self.point.gradient))
+
+    @property
+    def x(self) -> NDArray[np.float64]:
+        """Where the run is."""
+        return self.point.x
 
     def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int) -> int:
         """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations."""
         costs = obj.point_costs
         iteration, share, astray, residual_scale = 0, 1.0, False, residual_at_zero(obj)
         while True:
-            x, loss, gradient = self.x, self.loss, self.gradient
+            x, loss, gradient, z = self.point
             fun = loss + costs.value(x)
             residual = costs.residual(x, -gradient)
-            gap = certificate(obj, costs, x, loss, gradient, monitor.threshold)
+            gap = certificate(obj, costs, self.point, monitor.threshold)
             if monitor.look(x, iteration, residual / residual_scale, fun, gap) or iteration >= max_iter:
                 break
             if share == 1 and monitor.stalled >= STALLED:
@@ -140,7 +149,7 @@ class GramNewton:
                 break
             iteration += 1
             if self.hessian is None:
-                self.hessian = sampled_hessian(obj, x, self.every)
+                self.hessian = sampled_hessian(obj, x, self.every, z)
             hessian = self.hessian
             height = loss - obj.least_loss
             # A gradient that is so small a part of itself is that of an objective as near as the square of it.
@@ -150,14 +159,14 @@ class GramNewton:
             new = x + share * step
             if self.known:
                 turned = hessian @ step
-                self.x, self.loss = new, loss + float(gradient @ step) + 0.5 * float(step @ turned)
-                self.gradient = gradient + turned
+                there = loss + float(gradient @ step) + 0.5 * float(step @ turned)
+                self.point = Point(new, there, gradient + turned, None)
                 continue
-            new_loss, new_gradient = obj.loss_and_gradient(new)
+            found = obj.point(new)
             noise = ROUNDING * float(np.finfo(obj.X.dtype).eps) * max(abs(fun), height)
-            lower = new_loss + costs.value(new) <= fun - SUFFICIENT * share * predicted + noise
+            lower = found.loss + costs.value(new) <= fun - SUFFICIENT * share * predicted + noise
             # A step that fails has shown how the loss curves along it all the same, unless it led astray.
-            change = new_gradient - gradient
+            change = found.gradient - gradient
             if float(np.linalg.norm(change)) > self.least_change:
                 astray |= not update(hessian, new - x, change)
             if astray and self.every > 1:  # the rows of the sample are unlike the others
@@ -170,14 +179,21 @@ class GramNewton:
                 continue
             if astray or self.fresh:
                 self.hessian = None
-            self.x, self.loss, self.gradient, share, astray = new, new_loss, new_gradient, 1.0, False
+            self.point, share, astray = found, 1.0, False
         if iteration > STALE:
             self.hessian = None
         return iteration
 
 
+def has_cheap_hessian(obj: LinearObjective) -> bool:
+    """Whether that of all rows is worth its time at each step."""
+    return obj.n_features <= FEW_FEATURES or obj.n_samples * obj.n_features**2 <= FEW_PRODUCTS
+
+
 def stride(obj: LinearObjective) -> int:
     """Of how many rows one goes into the Hessian: it then costs about as much as a pass, and errs by a small part."""
+    if obj.n_samples * obj.n_features**2 <= FEW_PRODUCTS:
+        return 1
     rows = max(64 * obj.n_features, PASSES * obj.n_samples // len(obj.costs))
     return max(1, obj.n_samples // rows)
 
@@ -214,8 +230,12 @@ def solve_roughly(part: LinearObjective, x: NDArray[np.float64]) -> NDArray[np.f
     return x
 
 
-def sampled_hessian(obj: LinearObjective, x: NDArray[np.float64], every: int) -> NDArray[np.float64]:
-    """The loss's second derivatives by coefficients and intercept, from one row of so many."""
+def sampled_hessian(
+    obj: LinearObjective, x: NDArray[np.float64], every: int, z: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
+    """The loss's second derivatives by coefficients and intercept, from one row of so many; z: its predictions."""
+    if every == 1:
+        return obj.hessian(x, z)
     part = obj.rows(slice(None, None, every)) or obj
     result = part.hessian(x)
     unseen = np.flatnonzero(result.diagonal() == 0)
@@ -250,22 +270,16 @@ def update(hessian: NDArray[np.float64], step: NDArray[np.float64], change: NDAr
     return True
 
 
-def certificate(
-    obj: LinearObjective,
-    costs: Costs,
-    x: NDArray[np.float64],
-    loss: float,
-    gradient: NDArray[np.float64],
-    threshold: float,
-) -> float:
-    """The duality gap, or a bound on it that needs no pass over X; infinite where it is not yet worth a pass."""
+def certificate(obj: LinearObjective, costs: Costs, point: Point, threshold: float) -> float:
+    """The duality gap, or a bound on it that needs no look at the samples; infinite where that is not yet worth it."""
     if not obj.has_duality_gap:
         return math.nan
-    w, force = obj.coefficients(x).ravel(), -obj.coefficients(gradient).ravel()
+    w, force = obj.coefficients(point.x).ravel(), -obj.coefficients(point.gradient).ravel()
     scale, gap = obj.costs.gap(w, force)
+    height = point.loss - obj.least_loss
     if not obj.fit_intercept and len(obj.costs.free) == 0:
         # The conjugate is convex: on the way to 0 it is at most what lies between its ends.
-        bound = gap + (1 - scale) * ((1 - scale) * loss if obj.loss.quadratic else loss - obj.least_loss)
+        bound = gap + (1 - scale) * ((1 - scale) * point.loss if obj.loss.quadratic else height)
         if bound <= threshold:
             return bound
-    return obj.duality_gap(x) if gap + (1 - scale) ** 2 * (loss - obj.least_loss) <= threshold else math.inf
+    return obj.gap_of(point) if gap + (1 - scale) ** 2 * height <= threshold else math.inf
