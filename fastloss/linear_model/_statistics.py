@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastloss import _gram
 from fastloss._descent import GramModel
 from fastloss.solvers._model import minimise_model
 
@@ -57,6 +58,8 @@ class Statistics:
             y_origin = float(y[rows].mean())
         else:
             origin, y_origin = like.origin, like.y_origin
+        if isinstance(X, np.ndarray) and X.strides[1] == X.itemsize and _gram.are_here(p):
+            return cls(origin, y_origin, _sums_by_kernel(X, y, weight, rows, origin, y_origin))
         total, sums, products = 0.0, np.zeros(p + 1), np.zeros((p + 1, p + 1))
         buffer = np.empty((size, p + 1))  # of x and y: it stays in cache
         for block in _blocks(len(y), rows, size):
@@ -101,6 +104,25 @@ class Statistics:
         b = b + float(self.origin @ w) - self.y_origin
         squares = syy - 2 * float(sxy @ w) + float(w @ (sxx @ w))
         return max(0.0, (squares - 2 * b * (sy - float(sx @ w))) / total + b * b)
+
+
+def _sums_by_kernel(
+    X: NDArray[Any], y: NDArray[np.float64], weight: Any, rows: Any, origin: NDArray[np.float64], y_origin: float
+) -> tuple[Any, ...]:
+    """The sums, of a dense X with contiguous rows."""
+    p, index = X.shape[1], None
+    if isinstance(rows, slice):
+        X, y, weight = X[rows], y[rows], None if weight is None else weight[rows]
+    else:
+        index = np.ascontiguousarray(rows, dtype=np.int64)
+    weight = None if weight is None else np.ascontiguousarray(weight, dtype=np.float64)
+    t = y - y_origin
+    weighted = t if weight is None else weight * t
+    products, sxy = _gram.weighted_gram(X, weight, weighted, origin, index)
+    if index is not None:
+        t, weighted = t[index], weighted[index]
+    sx, sxx = products[:p, p].copy(), np.ascontiguousarray(products[:p, :p])
+    return float(products[p, p]), sx, float(weighted.sum()), sxx, sxy, float(weighted @ t)
 
 
 def _blocks(n: int, rows: Any, size: int) -> Iterator[Any]:

@@ -167,7 +167,7 @@ class GramNewton:
             lower = found.loss + costs.value(new) <= fun - SUFFICIENT * share * predicted + noise
             # A step that fails has shown how the loss curves along it all the same, unless it led astray.
             change = found.gradient - gradient
-            if float(np.linalg.norm(change)) > self.least_change:
+            if not (lower and self.fresh) and float(np.linalg.norm(change)) > self.least_change:
                 astray |= not update(hessian, new - x, change)
             if astray and self.every > 1:  # the rows of the sample are unlike the others
                 self.hessian, self.every, astray = None, 1, False
