@@ -10,6 +10,7 @@ from fastloss._costs import Costs
 def copy_square(
     source: NDArray[np.float64], taken: NDArray[np.int64], target: NDArray[np.float64], places: NDArray[np.int64]
 ) -> None: ...
+def solve_by_factor(factor: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]: ...
 
 @disjoint_base
 class Model:
@@ -68,5 +69,6 @@ class GramModel(Model):
         gradient: NDArray[np.float64],
         c: NDArray[np.float64],
         penalty: Costs,
+        like: GramModel | None = None,
     ) -> None: ...
     def hessian(self, selected: NDArray[Any]) -> NDArray[np.float64]: ...

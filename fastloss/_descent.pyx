@@ -44,6 +44,21 @@ def copy_square(source, taken, target, places):
                 new[p[a] * m + p[b]] = old[t[a] * n + t[b]]
 
 
+def solve_by_factor(factor, b):
+    """Solve L L' x = b, for L in C order; whatever is above its diagonal."""
+    cdef const double *rows = doubles(factor)
+    cdef int64_t i, n = len(factor)
+    result = np.array(b, dtype=np.float64)
+    cdef double *x = doubles(result)
+    with nogil:
+        for i in range(n):
+            x[i] = (x[i] - table().dot(i, rows + i * n, x)) / rows[i * n + i]
+        for i in range(n - 1, -1, -1):
+            x[i] /= rows[i * n + i]
+            table().add(i, -x[i], rows + i * n, x)
+    return result
+
+
 cdef class Model:
     """What the models have in common: a point, what moves with it, and descent.
 
@@ -390,6 +405,8 @@ cdef class GramModel(Model):
     gradient, c : ndarray of shape (m,)
         g, with the intercept eliminated, and c0; not changed.
     penalty : Costs
+    like : GramModel, optional
+        Another one of the same Hessian.
     """
     cdef readonly object matrix
     cdef object single  # the matrix over its largest number, where it is large: half the bytes
@@ -397,11 +414,13 @@ cdef class GramModel(Model):
     cdef const float *single_
     cdef double unit
 
-    def __init__(self, hessian, gradient, c, Costs penalty):
+    def __init__(self, hessian, gradient, c, Costs penalty, GramModel like=None):
         self.matrix = np.ascontiguousarray(hessian)
         self.matrix_ = doubles(self.matrix)
         self.rounded = len(c) >= LARGE
-        if self.rounded:
+        if self.rounded and like is not None:
+            self.unit, self.single, self.single_ = like.unit, like.single, like.single_
+        elif self.rounded:
             self.unit = np.diagonal(hessian).max() or 1.0
             self.single = np.empty(self.matrix.shape, dtype=np.float32)
             np.multiply(self.matrix, 1 / self.unit, out=self.single, dtype=np.float64, casting="same_kind")
@@ -455,4 +474,6 @@ cdef class GramModel(Model):
 
     def hessian(self, selected):
         """Second derivatives without the penalty's, over the selected coordinates."""
-        return self.matrix[np.ix_(selected, selected)]
+        result = np.empty((len(selected),) * 2)
+        copy_square(self.matrix, selected, result, np.arange(len(selected)))
+        return result

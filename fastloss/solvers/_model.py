@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss._descent import GramModel, ResidualModel, copy_square
+from fastloss._descent import GramModel, ResidualModel, copy_square, solve_by_factor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +41,7 @@ class Memory:
         self.sigma = FIRST_SIGMA
         self.known: NDArray[np.int64] = np.empty(0, dtype=np.int64)  # the features of the Hessian
         self.hessian = np.empty((0, 0))
+        self.last: GramModel | None = None  # of these features
 
     def knows(self, features: NDArray[np.int64]) -> bool:
         """Whether the Hessian of most of the features is known."""
@@ -51,9 +52,11 @@ class Memory:
 
     def by_hessian(self, model: ColumnModel, features: NDArray[np.int64]) -> GramModel:
         """The same model at the same point, by its Hessian; the features are those of X that it is of."""
-        seen, everything = np.isin(features, self.known, assume_unique=True), np.arange(len(features))
+        seen, everything, last = np.isin(features, self.known, assume_unique=True), np.arange(len(features)), None
         if not isinstance(model, ResidualModel) or not self.knows(features):
             matrix = model.hessian(everything)
+        elif np.array_equal(features, self.known):
+            matrix, last = self.hessian, self.last
         else:
             old, new = np.flatnonzero(seen), np.flatnonzero(~seen)
             matrix = np.empty((len(features),) * 2)
@@ -62,7 +65,7 @@ class Memory:
                 matrix[new] = model.hessian(new, everything)
                 matrix[:, new] = matrix[new].T
         self.known, self.hessian, self.spent = features, matrix, 0
-        result = GramModel(matrix, model.profiled_slope, model.start, model.penalty)
+        self.last = result = GramModel(matrix, model.profiled_slope, model.start, model.penalty, last)
         result.move(model.c)
         return result
 
@@ -147,6 +150,16 @@ def bound(model: Model, height: float, n_threads: int | None) -> float:
     return max(model.penalty.bound(model.c, force, model.curvature, height), sys.float_info.min)
 
 
+def solve_positive(matrix: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Solve A x = b for an A that is positive definite, but for rounding; LinAlgError where it is singular."""
+    try:
+        factor: NDArray[np.float64] = np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        result: NDArray[np.float64] = np.linalg.solve(matrix, b)  # twice the operations
+        return result
+    return solve_by_factor(factor, b)
+
+
 def newton_step(model: Model, support: NDArray[Any]) -> bool:
     """Towards the minimum over the coordinates that are not 0, their signs kept; whether the model is lower there."""
     if len(support) == 0:
@@ -155,7 +168,7 @@ def newton_step(model: Model, support: NDArray[Any]) -> bool:
     hessian[np.diag_indices_from(hessian)] += 2 * penalty.ridge + 1e-14 * np.trace(hessian) / len(c)
     slope = model.gradient(None)[support] + penalty.slope(c)
     try:
-        step = np.linalg.solve(hessian, -slope)
+        step = solve_positive(hessian, -slope)
     except np.linalg.LinAlgError:
         return False
     proposal = model.c.copy()
@@ -203,7 +216,7 @@ def proximal_point(model: GramModel, sigma: float, max_systems: int = 40) -> boo
         system[np.diag_indices_from(system)] += 1 / sigma + 2 * penalty.ridge[active]
         step = rest.copy()
         try:
-            step[active] -= np.linalg.solve(system, turned[active])
+            step[active] -= solve_positive(system, turned[active])
         except np.linalg.LinAlgError:
             break
         change = matrix @ step

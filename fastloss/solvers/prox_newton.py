@@ -33,6 +33,8 @@ MAX_ITER = 200  # working sets
 SMALLEST_SET, FEW = 100, 100  # features at least that join a working set; of all one in so many at least
 INNER = 0.3  # of the gap of all is what the working set is solved to
 MARGIN = 0.2  # of the force that moves a feature may be missing for it to join a working set
+NEAR = 0.15  # the same, for features that must be in a set for it to be used again
+TOO_LARGE = 2  # times the set that is wanted is one that is not used again
 ROUGH = 10  # times the tolerance is what the features outside must owe for a set not to be the last
 NEWTON_STEPS = 30  # for a working set
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
@@ -59,6 +61,7 @@ class ProxNewton:
         self.w = obj.coefficients(x).ravel()  # class after class
         self.b = x.reshape(obj.n_outputs, -1)[:, -1].copy() if obj.fit_intercept else np.zeros(obj.n_outputs)
         self.selected = np.flatnonzero(self.w)  # the working set
+        self.selection: tuple[NDArray[np.int64], Selection] | None = None  # of the last working set
         self.memory = Memory()
         self.direct = False  # whether no other losses are on the way
         self.go(obj.predict(x))
@@ -174,19 +177,27 @@ class ProxNewton:
         return (1 - scale) * value + (1 - scale) ** 2 * self.height
 
     def working_set(self, force: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The features that are not 0 or cost nothing, and as many of those that most want to leave 0."""
+        """The features that are not 0 or cost nothing, and as many of those that most want to leave 0.
+
+        The set before, if it has all that would move and is not much too large: its columns and Hessian are there.
+        """
         costs, before = self.obj.costs, self.selected
         support = np.union1d(before[self.w[before] != 0], costs.free)
         others, excess = costs.close_to_moving(self.w, force, MARGIN)
         count = max(SMALLEST_SET, len(self.w) // FEW, len(support))
+        moving = costs.close_to_moving(self.w, force, NEAR)[0]
         if len(others) > count:
             others = others[np.argpartition(-excess, count - 1)[:count]]
-        return np.union1d(support, others).astype(np.int64)
+        wanted = np.union1d(support, others).astype(np.int64)
+        kept = 0 < len(before) <= TOO_LARGE * len(wanted) and np.isin(moving, before, assume_unique=True).all()
+        return before if kept and np.isin(support, before, assume_unique=True).all() else wanted
 
     def solve_selected(self, slope: NDArray[np.float64], wanted: float, rough: bool) -> None:
         """Newton's steps over the working set, until its own gap is about `wanted`."""
         obj, costs = self.obj, self.obj.costs.take(self.selected)
-        selection = obj.select(self.selected)
+        if self.selection is None or self.selection[0] is not self.selected:
+            self.selection = self.selected, obj.select(self.selected)
+        selection = self.selection[1]
         c = self.w[self.selected]
         before = math.inf
         for step in range(NEWTON_STEPS):
