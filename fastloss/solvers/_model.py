@@ -153,9 +153,9 @@ def bound(model: Model, height: float, n_threads: int | None) -> float:
 def solve_positive(matrix: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Solve A x = b for an A that is positive definite, but for rounding; LinAlgError where it is singular."""
     try:
-        factor: NDArray[np.float64] = np.linalg.cholesky(matrix)
+        factor: NDArray[Any] = np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:
-        result: NDArray[np.float64] = np.linalg.solve(matrix, b)  # twice the operations
+        result: NDArray[Any] = np.linalg.solve(matrix, b)  # twice the operations
         return result
     return solve_by_factor(factor, b)
 
