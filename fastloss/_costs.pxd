@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t
 
 cdef class Costs:
     cdef readonly object up, down, ridge
-    cdef object _free, _one_sided
+    cdef object _free
     cdef bint flat  # no ridge
     cdef const double *up_
     cdef const double *down_

@@ -41,16 +41,27 @@ cdef class Costs:
     @property
     def free(self):
         """The coordinates that cost nothing."""
+        cdef int64_t j, count = 0
+        cdef int64_t *index
         if self._free is None:
-            self._free = np.flatnonzero((self.up == 0) & (self.down == 0) & (self.ridge == 0))
+            for j in range(self.m):
+                count += self.up_[j] == 0 and self.down_[j] == 0 and self.ridge_[j] == 0
+            self._free = np.empty(count, dtype=np.int64)
+            index, count = <int64_t *>address(self._free), 0
+            for j in range(self.m):
+                if self.up_[j] == 0 and self.down_[j] == 0 and self.ridge_[j] == 0:
+                    index[count] = j
+                    count += 1
         return self._free
 
     @property
     def one_sided(self):
         """Whether a coordinate costs nothing at one side of 0 and something at the other."""
-        if self._one_sided is None:
-            self._one_sided = bool((((self.up == 0) != (self.down == 0)) & (self.ridge == 0)).any())
-        return self._one_sided
+        cdef int64_t j
+        for j in range(self.m):
+            if (self.up_[j] == 0) != (self.down_[j] == 0) and self.ridge_[j] == 0:
+                return True
+        return False
 
     def take(self, selected):
         """Of some coordinates."""

@@ -227,7 +227,7 @@ class LinearObjective:
     def coefficients(self, w: ArrayLike) -> NDArray[Any]:
         """The coefficients of a point, without the intercept: shape (p,), or (K, p) with several outputs."""
         W = self._split(w)[1]
-        return W if self.has_many_outputs else W[0]
+        return W if isinstance(self._outputs, ManyOutputs) else W[0]
 
     def value(self, w: ArrayLike) -> float:
         """The smooth part at the point ``w`` of shape (size,): mean loss and L2 term."""
@@ -458,7 +458,7 @@ class LinearObjective:
         """The same loss on the same data with another penalty; nothing is copied or checked again."""
         other = copy(self)
         other.penalty = penalty
-        for name in ("costs", "point_costs", "has_penalty", "has_duality_gap"):
+        for name in ("costs", "point_costs", "has_penalty", "has_duality_gap"):  # of the penalty
             other.__dict__.pop(name, None)
         return other
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 MOST_FREE = 200  # coefficients that are fitted before the others
+RECORDED = "iteration", "time", "objective", "duality_gap", "support"
 ROUNDED = "rounding keeps the objective from falling further"  # why a run ends
 
 
@@ -59,7 +60,12 @@ class Result:
         self.success: bool = fields["success"]
         self.message: str = fields["message"]
         self.duality_gap: float = fields["duality_gap"]
-        self.history: dict[str, NDArray[Any]] = fields["history"]
+        self._records: list[tuple[Any, ...]] = fields["records"]
+
+    @property
+    def history(self) -> dict[str, NDArray[Any]]:  # noqa: D102 - above
+        columns = zip(*self._records, strict=True)
+        return {name: np.array(column) for name, column in zip(RECORDED, columns, strict=True)}
 
     def __repr__(self) -> str:
         return (
@@ -185,7 +191,7 @@ class Monitor:
         reached = (gap if known else stationarity) <= self.threshold
         if reached:
             self.message = "the duality gap reached the tolerance" if known else "the gradient reached the tolerance"
-        elif not np.isfinite(fun) or np.isnan(stationarity) or (known and np.isnan(gap)):
+        elif not math.isfinite(fun) or math.isnan(stationarity) or (known and math.isnan(gap)):
             self.message = "the objective is not finite"
         # A gap is of first order in what is missing, an objective of second: it may stand still while others fall.
         falls = fun < self.lowest or gap < self.least_gap or stationarity < 0.9 * self.steepest
@@ -201,8 +207,6 @@ class Monitor:
 
     def result(self, x: NDArray[np.float64], iteration: int, success: bool) -> Result:
         """The record so far as a `Result`."""
-        names = ("iteration", "time", "objective", "duality_gap", "support")
-        history = {name: np.array(column) for name, column in zip(names, zip(*self.records, strict=True), strict=True)}
         return Result(
             x=x.copy(),
             fun=self.records[-1][2],
@@ -210,14 +214,14 @@ class Monitor:
             success=success,
             message=self.message or "running",
             duality_gap=self.records[-1][3],
-            history=history,
+            records=self.records.copy(),
         )
 
     def finish(self, x: NDArray[np.float64], iteration: int, warn: bool = True) -> Result:
         """The final `Result`; with a warning, if wanted, where the tolerance was not reached."""
         success = "reached the tolerance" in self.message
         self.message = self.message or f"stopped after {iteration} iterations, before the tolerance was reached"
-        if self.records[-1][3] == math.inf and np.isfinite(self.records[-1][2]):
+        if self.records[-1][3] == math.inf and math.isfinite(self.records[-1][2]):
             self.records[-1] = (*self.records[-1][:3], self.obj.duality_gap(x), self.records[-1][4])
         result = self.result(x, iteration, success)
         if self.verbose:
