@@ -144,7 +144,9 @@ def test_steps_that_overflow_are_taken_back():
 
 
 WITHOUT_END = """
+import signal
 import numpy as np, fastloss as fl
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 rng = np.random.default_rng(0)
 X = rng.normal(size=(4000, 150))
 y = (X[:, 0] + rng.normal(size=4000) > 0).astype(float)
