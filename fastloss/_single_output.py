@@ -166,7 +166,7 @@ class SingleOutput:
     def hessian(self, X: NDArray[Any], second: NDArray[np.float64], intercept: bool) -> NDArray[np.float64]:
         """The second derivatives by coefficients, and by the intercept; X is dense."""
         n, p = X.shape
-        if _gram.are_here(p) and make_design(X).name == "dense_rows":
+        if _gram.are_here(p) and self.design.name == "dense_rows":
             products = _gram.weighted_gram(X, second, n_threads=self.n_threads)[0]
             return products if intercept else np.ascontiguousarray(products[:p, :p])
         result = np.zeros((p + intercept,) * 2)

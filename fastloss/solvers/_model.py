@@ -40,8 +40,7 @@ class Memory:
         self.wait = 1.0  # for a Newton step, in terms of its cost
         self.sigma = FIRST_SIGMA
         self.known: NDArray[np.int64] = np.empty(0, dtype=np.int64)  # the features of the Hessian
-        self.hessian = np.empty((0, 0))
-        self.last: GramModel | None = None  # of these features
+        self.last: GramModel | None = None  # with that Hessian
 
     def knows(self, features: NDArray[np.int64]) -> bool:
         """Whether the Hessian of most of the features is known."""
@@ -55,16 +54,17 @@ class Memory:
         seen, everything, last = np.isin(features, self.known, assume_unique=True), np.arange(len(features)), None
         if not isinstance(model, ResidualModel) or not self.knows(features):
             matrix = model.hessian(everything)
-        elif np.array_equal(features, self.known):
-            matrix, last = self.hessian, self.last
+        elif self.last is not None and np.array_equal(features, self.known):
+            matrix, last = self.last.matrix, self.last
         else:
+            assert self.last is not None
             old, new = np.flatnonzero(seen), np.flatnonzero(~seen)
             matrix = np.empty((len(features),) * 2)
-            copy_square(self.hessian, np.searchsorted(self.known, features[old]), matrix, old)
+            copy_square(self.last.matrix, np.searchsorted(self.known, features[old]), matrix, old)
             if len(new):
                 matrix[new] = model.hessian(new, everything)
                 matrix[:, new] = matrix[new].T
-        self.known, self.hessian, self.spent = features, matrix, 0
+        self.known, self.spent = features, 0
         self.last = result = GramModel(matrix, model.profiled_slope, model.start, model.penalty, last)
         result.move(model.c)
         return result

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MAX_ITER = 100  # steps
 FEWEST = 2000  # samples, where the Hessian is of a part of them
 LARGEST = 2000  # coefficients: a Hessian of 32 MB
-PASSES = 8  # products that BLAS does in the time in which a pass reads a number of X
+PASSES = 8  # products for each number of X: about half a pass; twice as many rows gained nothing
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
 FEW_FEATURES = 16  # the Hessian of all rows takes no longer than a pass or two
 FEW_PRODUCTS = 1 << 24  # n p^2: the same, for what is called takes longer than what is computed

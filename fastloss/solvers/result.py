@@ -63,7 +63,8 @@ class Result:
         self._records: list[tuple[Any, ...]] = fields["records"]
 
     @property
-    def history(self) -> dict[str, NDArray[Any]]:  # noqa: D102 - above
+    def history(self) -> dict[str, NDArray[Any]]:
+        """The record of the run, as arrays that are made anew each time."""
         columns = zip(*self._records, strict=True)
         return {name: np.array(column) for name, column in zip(RECORDED, columns, strict=True)}
 
