@@ -42,6 +42,8 @@ CYTHON_MODULES = [
     "_gram",
     "_costs",
     "_columns",
+    "_factor",
+    "_conjugate_gradients",
     "_descent",
     "_multiclass",
 ]

@@ -20,6 +20,8 @@ from fastloss._runtime cimport resolve_threads, table
 
 import numpy as np
 
+from fastloss._conjugate_gradients import conjugate_gradients
+
 cdef enum:
     SWEEPS = 5  # of a round: one over all coordinates, the others over those that are not 0
     POINTS = SWEEPS + 1
@@ -42,21 +44,6 @@ def copy_square(source, taken, target, places):
         for a in range(count):
             for b in range(count):
                 new[p[a] * m + p[b]] = old[t[a] * n + t[b]]
-
-
-def solve_by_factor(factor, b):
-    """Solve L L' x = b, for L in C order; whatever is above its diagonal."""
-    cdef const double *rows = doubles(factor)
-    cdef int64_t i, n = len(factor)
-    result = np.array(b, dtype=np.float64)
-    cdef double *x = doubles(result)
-    with nogil:
-        for i in range(n):
-            x[i] = (x[i] - table().dot(i, rows + i * n, x)) / rows[i * n + i]
-        for i in range(n - 1, -1, -1):
-            x[i] /= rows[i * n + i]
-            table().add(i, -x[i], rows + i * n, x)
-    return result
 
 
 cdef class Model:
@@ -282,7 +269,7 @@ cdef class ResidualModel(Model):
     penalty : Costs
     intercept : tuple (t, q, T) or None
     """
-    cdef Columns columns
+    cdef readonly Columns columns
     cdef object centre
     cdef const double *centre_
     cdef double weight, slope_sum, weight_sum, moved
@@ -307,6 +294,10 @@ cdef class ResidualModel(Model):
     def n_residuals(self):
         """The rank that the Hessian may have at most."""
         return self.n_moving
+
+    def sweep_cost(self, int64_t count):
+        """Operations that a sweep over so many coordinates takes, about."""
+        return 2 * self.columns.numbers * count // max(<int64_t>1, self.columns.m)
 
     @property
     def profiled_slope(self):
@@ -377,6 +368,15 @@ cdef class ResidualModel(Model):
         self.moved = 0
         for j in range(self.m):
             self.moved += self.centre_[j] * (self.c_[j] - self.start_[j])
+
+    def solve(self, places, pull, start, least, double ratio, int64_t budget, n_threads):
+        """Solve for some coordinates what the Hessian and the penalty's ridge send to `pull`; the operations it took.
+
+        As `conjugate_gradients`.
+        """
+        return conjugate_gradients(
+            self.columns, places, self.weight, self.centre[places], self.weight_sum, 2 * self.penalty.ridge[places],
+            pull, start, least, ratio, budget, n_threads)
 
     @property
     def hessian_pays(self):
@@ -472,8 +472,14 @@ cdef class GramModel(Model):
             if self.c_[j] != self.start_[j]:
                 table().add(m, self.c_[j] - self.start_[j], self.matrix_ + j * m, self.moving_)
 
-    def hessian(self, selected):
-        """Second derivatives without the penalty's, over the selected coordinates."""
+    def sweep_cost(self, int64_t count):
+        """Operations that a sweep over so many coordinates takes at most."""
+        return count * self.m
+
+    def hessian(self, selected, others=None):
+        """Second derivatives without the penalty's, over the selected coordinates; or by them and by others."""
+        if others is not None:
+            return self.matrix[np.ix_(selected, others)]
         result = np.empty((len(selected),) * 2)
         copy_square(self.matrix, selected, result, np.arange(len(selected)))
         return result

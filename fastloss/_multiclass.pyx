@@ -108,18 +108,31 @@ cdef class MulticlassModel(Model):
         cdef int64_t part = self.numbers * count // max(<int64_t>1, self.m)
         return count * part // (16 if self.columns.starts is None else 1)
 
-    def hessian(self, selected):
-        """Second derivatives without the penalty's, over the selected coordinates: by classes, less those of all."""
-        places, classes, root = self.places[selected], self.classes[selected], np.sqrt(self.a)
-        everything = np.arange(len(selected))
-        result = -self.columns.spread(places, classes, root * self.p).gram(everything)
+    def sweep_cost(self, int64_t count):
+        """Operations that a sweep over so many coordinates takes, about."""
+        return 2 * self.numbers * count // max(<int64_t>1, self.m)
+
+    def hessian(self, selected, others=None):
+        """Second derivatives without the penalty's, over the selected coordinates; or by them and by others.
+
+        By classes, less those of all.
+        """
+        count = len(selected)
+        both = selected if others is None else np.concatenate([selected, others])
+        rows, columns = np.arange(count), None if others is None else np.arange(count, len(both))
+        places, classes, root = self.places[both], self.classes[both], np.sqrt(self.a)
+        result = -self.columns.spread(places, classes, root * self.p).gram(rows, columns)
         own = self.columns.spread(places, classes, root * np.sqrt(self.p))
-        for one in np.unique(classes):
-            members = np.flatnonzero(classes == one)
-            result[np.ix_(members, members)] += own.gram(members)
-        result -= self.turned[selected] @ self.sums[selected].T
-        still = self.curvature[selected] == 0
-        result[still], result[:, still] = 0, 0
+        for one in np.unique(classes[:count]):
+            members = np.flatnonzero(classes[:count] == one)
+            if others is None:
+                result[np.ix_(members, members)] += own.gram(members)
+            else:
+                partners = count + np.flatnonzero(classes[count:] == one)
+                result[np.ix_(members, partners - count)] += own.gram(members, partners)
+        others = selected if others is None else others
+        result -= self.turned[selected] @ self.sums[others].T
+        result[self.curvature[selected] == 0], result[:, self.curvature[others] == 0] = 0, 0
         return result
 
     cdef void enter(self, int64_t k) noexcept nogil:

@@ -146,6 +146,7 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
         void (*add)(int64_t n, double a, const double *x, double *y) noexcept nogil
         void (*add_single)(int64_t n, double a, const float *x, double *y) noexcept nogil
         void (*add_both)(int64_t n, double a, const double *x, const double *d, double *z, double *u) noexcept nogil
+        void (*rotate)(int64_t n, double c, double s, double *x, double *y) noexcept nogil
         double (*sparse_dot)(int64_t count, const double *x, const int32_t *index, const double *y) noexcept nogil
         void (*sparse_add)(int64_t count, double a, const double *x, const int32_t *index, double *y) noexcept nogil
         void (*sparse_add_both)(int64_t count, double a, const double *x, const int32_t *index, const double *d,

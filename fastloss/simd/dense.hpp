@@ -192,6 +192,16 @@ static void add_both(int64_t n, double a, const double* x, const double* d, doub
     }
 }
 
+// A Givens rotation of two rows: x, y = c x + s y, c y - s x.
+static void rotate(int64_t n, double c, double s, double* x, double* y) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+        const double before = x[i];
+        x[i] = c * before + s * y[i];
+        y[i] = c * y[i] - s * before;
+    }
+}
+
 static void add_single(int64_t n, double a, const float* x, double* y) {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) y[i] += a * double(x[i]);

@@ -68,6 +68,7 @@ static const Table* table() {
                                 add,
                                 add_single,
                                 add_both,
+                                rotate,
                                 sparse_dot_f64,
                                 sparse_add_f64,
                                 sparse_add_both};

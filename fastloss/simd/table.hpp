@@ -61,6 +61,7 @@ struct Table {
     void (*add)(int64_t n, double a, const double* x, double* y);
     void (*add_single)(int64_t n, double a, const float* x, double* y);
     void (*add_both)(int64_t n, double a, const double* x, const double* d, double* z, double* u);
+    void (*rotate)(int64_t n, double c, double s, double* x, double* y);
     double (*sparse_dot)(int64_t count, const double* x, const int32_t* index, const double* y);
     void (*sparse_add)(int64_t count, double a, const double* x, const int32_t* index, double* y);
     void (*sparse_add_both)(int64_t count, double a, const double* x, const int32_t* index, const double* d, double* z,

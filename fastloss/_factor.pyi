@@ -1,0 +1,23 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import disjoint_base
+
+@disjoint_base
+class Factor:
+    @property
+    def count(self) -> int: ...
+    @property
+    def pivots(self) -> NDArray[np.float64]: ...
+    def clear(self) -> None: ...
+    def set(self, matrix: NDArray[np.float64]) -> None: ...
+    def enter(
+        self,
+        rows: NDArray[np.float64],
+        own: NDArray[np.float64],
+        least: NDArray[np.float64],
+        n_threads: int | None = None,
+    ) -> NDArray[np.bool_]: ...
+    def leave(self, places: NDArray[np.int64]) -> None: ...
+    def solve(self, b: NDArray[Any]) -> NDArray[np.float64]: ...
