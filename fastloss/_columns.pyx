@@ -4,7 +4,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t
 
 from fastloss._arrays cimport address
-from fastloss._runtime cimport resolve_threads, table
+from fastloss._runtime cimport Matrix as Rows, dense_rows, resolve_threads, table
 
 import numpy as np
 
@@ -12,6 +12,7 @@ cdef enum:
     SERIAL = 1 << 15  # numbers: below, threads cost more than they save
     COLUMNS = 16  # a turn of a thread
     LITTLE = 1 << 21  # products
+    MANY = 200  # columns: BLAS then multiplies as much faster as it takes to copy the others for it
 
 
 cdef class Columns:
@@ -207,8 +208,11 @@ cdef class Columns:
                     out[j] = table().dot(length(&self.matrix, j), x, x)
         return self._squares
 
-    def gram(self, selected, others=None):
+    def gram(self, selected, others=None, n_threads=None):
         """C_s' C_s over the columns that are selected (indices, increasing); or C_s' C_o with others."""
+        in_place = others is not None and self.picked is None and len(others) == self.m
+        if self.starts is None and others is not None and not in_place and len(selected) < MANY:
+            return self._gram_beside(selected, others, n_threads)
         if self.starts is None and others is None and len(selected) * len(selected) * self.n <= LITTLE:
             return self._small_gram(selected)
         if self.starts is None:
@@ -229,6 +233,20 @@ cdef class Columns:
                     out[a * count + b] = out[b * count + a] = dot(&self.matrix, j[a],
                                                                   self.matrix.data + self.matrix.starts[j[b]])
         return result
+
+    def _gram_beside(self, selected, others, n_threads):
+        """C_s' C_o of dense columns, few of which are selected: the others are read where they are."""
+        part, result = np.ascontiguousarray(self._dense_part(selected)), np.zeros((len(others), len(selected)))
+        picked = np.ascontiguousarray(others, dtype=np.int64)
+        cdef const int64_t *j = <const int64_t *>address(picked)
+        cdef double *out = doubles(result)
+        cdef int64_t b, k = len(selected), count = len(others)
+        cdef Rows rows = Rows(address(part), self.n, NULL, NULL, k, self.n)
+        cdef int threads = 1 if k * count * self.n <= LITTLE else resolve_threads(n_threads)
+        for b in prange(count, num_threads=threads, schedule="dynamic", chunksize=COLUMNS, nogil=True):
+            table().f64.matrix[dense_rows].dot_rows(
+                &rows, 0, k, self.matrix.data + self.matrix.starts[j[b]], out + b * k)
+        return result.T
 
     def _dense_part(self, selected):
         """Some columns, as the rows of an array."""

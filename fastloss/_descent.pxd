@@ -21,6 +21,7 @@ cdef class Model:
     cdef bint rounded  # whether sweeps know what moves in single precision only; `place` knows it exactly
 
     cdef void set_up(self, slope, c, Costs penalty, curvature, moving) except *
+    cdef void prepare(self) except *
     cdef int64_t sweep(self, bint everywhere) noexcept nogil
     cdef double value(self) noexcept nogil
     cdef void forces(self, double *out, int threads) noexcept nogil

@@ -38,12 +38,20 @@ def copy_square(source, taken, target, places):
     cdef const int64_t *t = <const int64_t *>address(taken)
     cdef const int64_t *p = <const int64_t *>address(places)
     cdef const double *old = doubles(source)
+    cdef const double *row
     cdef double *new = doubles(target)
-    cdef int64_t a, b, n = len(source), m = len(target), count = len(taken)
+    cdef int64_t a, b, k, n = len(source), m = len(target), count = len(taken)
+    # Both increase, mostly by one: runs of numbers side by side are copied as such.
+    runs = np.flatnonzero((np.diff(taken, append=-1) != 1) | (np.diff(places, append=-1) != 1)).astype(np.int64) + 1
+    cdef const int64_t *end = <const int64_t *>address(runs)
+    cdef int64_t n_runs = len(runs)
     with nogil:
         for a in range(count):
-            for b in range(count):
-                new[p[a] * m + p[b]] = old[t[a] * n + t[b]]
+            row = old + t[a] * n
+            b = 0
+            for k in range(n_runs):
+                memcpy(new + p[a] * m + p[b], row + t[b], (end[k] - b) * sizeof(double))
+                b = end[k]
 
 
 cdef class Model:
@@ -67,6 +75,9 @@ cdef class Model:
         self.active_ = <int32_t *>address(self.active)
 
     # What a model knows.
+
+    cdef void prepare(self) except *:
+        """Make what sweeps need that is not there yet."""
 
     cdef int64_t sweep(self, bint everywhere) noexcept nogil:
         """Step on each coordinate, or on each of those that were not 0 when all were stepped on; the operations."""
@@ -137,6 +148,7 @@ cdef class Model:
         if self.memory is None:
             self.memory = np.empty(POINTS * (self.m + self.n_moving) + SWEEPS * self.m)
             self.scratch = np.empty(self.m)
+        self.prepare()
         cdef double *points = doubles(self.memory)
         cdef double *force = doubles(self.scratch)
         cdef double here, before, least = ROUNDING * height
@@ -383,9 +395,9 @@ cdef class ResidualModel(Model):
         """Whether a sweep costs no more once the Hessian is known."""
         return self.m * self.m <= 2 * self.columns.numbers
 
-    def hessian(self, selected, others=None):
+    def hessian(self, selected, others=None, n_threads=None):
         """Second derivatives without the penalty's, over the selected coordinates; or by them and by others."""
-        gram = self.columns.gram(selected, others)
+        gram = self.columns.gram(selected, others, n_threads)
         gram *= self.weight
         others = selected if others is None else others
         q = self.centre[selected]
@@ -418,14 +430,16 @@ cdef class GramModel(Model):
         self.matrix = np.ascontiguousarray(hessian)
         self.matrix_ = doubles(self.matrix)
         self.rounded = len(c) >= LARGE
-        if self.rounded and like is not None:
+        if like is not None:
             self.unit, self.single, self.single_ = like.unit, like.single, like.single_
-        elif self.rounded:
-            self.unit = np.diagonal(hessian).max() or 1.0
+        self.set_up(gradient, c, penalty, np.maximum(np.diagonal(hessian), 0), gradient.copy())
+
+    cdef void prepare(self) except *:
+        if self.rounded and self.single is None:
+            self.unit = np.diagonal(self.matrix).max() or 1.0
             self.single = np.empty(self.matrix.shape, dtype=np.float32)
             np.multiply(self.matrix, 1 / self.unit, out=self.single, dtype=np.float64, casting="same_kind")
             self.single_ = <const float *>address(self.single)
-        self.set_up(gradient, c, penalty, np.maximum(np.diagonal(hessian), 0), gradient.copy())
 
     cdef int64_t sweep(self, bint everywhere) noexcept nogil:
         cdef const double *up = self.penalty.up_
@@ -476,7 +490,7 @@ cdef class GramModel(Model):
         """Operations that a sweep over so many coordinates takes at most."""
         return count * self.m
 
-    def hessian(self, selected, others=None):
+    def hessian(self, selected, others=None, n_threads=None):
         """Second derivatives without the penalty's, over the selected coordinates; or by them and by others."""
         if others is not None:
             return self.matrix[np.ix_(selected, others)]

@@ -112,7 +112,7 @@ cdef class MulticlassModel(Model):
         """Operations that a sweep over so many coordinates takes, about."""
         return 2 * self.numbers * count // max(<int64_t>1, self.m)
 
-    def hessian(self, selected, others=None):
+    def hessian(self, selected, others=None, n_threads=None):
         """Second derivatives without the penalty's, over the selected coordinates; or by them and by others.
 
         By classes, less those of all.
@@ -121,15 +121,15 @@ cdef class MulticlassModel(Model):
         both = selected if others is None else np.concatenate([selected, others])
         rows, columns = np.arange(count), None if others is None else np.arange(count, len(both))
         places, classes, root = self.places[both], self.classes[both], np.sqrt(self.a)
-        result = -self.columns.spread(places, classes, root * self.p).gram(rows, columns)
+        result = -self.columns.spread(places, classes, root * self.p).gram(rows, columns, n_threads)
         own = self.columns.spread(places, classes, root * np.sqrt(self.p))
         for one in np.unique(classes[:count]):
             members = np.flatnonzero(classes[:count] == one)
             if others is None:
-                result[np.ix_(members, members)] += own.gram(members)
+                result[np.ix_(members, members)] += own.gram(members, None, n_threads)
             else:
                 partners = count + np.flatnonzero(classes[count:] == one)
-                result[np.ix_(members, partners - count)] += own.gram(members, partners)
+                result[np.ix_(members, partners - count)] += own.gram(members, partners, n_threads)
         others = selected if others is None else others
         result -= self.turned[selected] @ self.sums[others].T
         result[self.curvature[selected] == 0], result[:, self.curvature[others] == 0] = 0, 0

@@ -168,23 +168,23 @@ class Factors:
         entering = np.setdiff1d(wanted, inside, assume_unique=True)
         changes = len(self.features) - len(inside) + len(entering)
         if MANY * changes > len(wanted) or (ridge[inside] != self.ridge[staying]).any():
-            inside, entering = self.start(wanted, model)
+            inside, entering = self.start(wanted, model, n_threads)
             if len(entering) > CAREFUL:
                 self.features, self.ridge = self.features[:0], self.ridge[:0]
                 return None
         else:
             self.factor.leave(np.flatnonzero(~staying))
         if len(entering):
-            rows, own = model.hessian(entering, inside), model.hessian(entering)
+            rows, own = (model.hessian(entering, others, n_threads) for others in (inside, None))
             own[np.diag_indices_from(own)] += 2 * ridge[entering]
             entered = self.factor.enter(rows, own, DEPENDENT * own.diagonal(), n_threads)
             inside = np.concatenate([inside, entering[entered]])
         self.features, self.ridge = features[inside], ridge[inside]
         return inside
 
-    def start(self, wanted: Places, model: Model) -> tuple[Places, Places]:
+    def start(self, wanted: Places, model: Model, n_threads: int | None) -> tuple[Places, Places]:
         """Another factorisation; returns what it is of, and what it is not: all, if some depend on others."""
-        hessian = model.hessian(wanted)
+        hessian = model.hessian(wanted, None, n_threads)
         hessian[np.diag_indices_from(hessian)] += 2 * model.penalty.ridge[wanted]
         try:
             self.factor.set(hessian)

@@ -57,11 +57,11 @@ class Memory:
         seen = int(np.isin(features, self.known, assume_unique=True).sum())
         return seen >= (1 - UNKNOWN) * len(features) > 0
 
-    def by_hessian(self, model: ColumnModel, features: NDArray[np.int64]) -> GramModel:
+    def by_hessian(self, model: ColumnModel, features: NDArray[np.int64], n_threads: int | None) -> GramModel:
         """The same model at the same point, by its Hessian; the features are those of X that it is of."""
         seen, everything, last = np.isin(features, self.known, assume_unique=True), np.arange(len(features)), None
         if not isinstance(model, ResidualModel) or not self.knows(features):
-            matrix = model.hessian(everything)
+            matrix = model.hessian(everything, None, n_threads)
         elif self.last is not None and np.array_equal(features, self.known):
             matrix, last = self.last.matrix, self.last
         else:
@@ -70,7 +70,7 @@ class Memory:
             matrix = np.empty((len(features),) * 2)
             copy_square(self.last.matrix, np.searchsorted(self.known, features[old]), matrix, old)
             if len(new):
-                matrix[new] = model.hessian(new, everything)
+                matrix[new] = model.hessian(new, everything, n_threads)
                 matrix[:, new] = matrix[new].T
         self.known, self.spent = features, 0
         self.last = result = GramModel(matrix, model.profiled_slope, model.start, model.penalty, last)
@@ -118,7 +118,7 @@ def minimise_model(
                 price = model.hessian_cost(len(features))
                 hessian = 0 if memory.knows(features) else NEVER if rough else price
             if memory.spent >= hessian:
-                model = memory.by_hessian(model, features)
+                model = memory.by_hessian(model, features, n_threads)
         systems, price = memory.systems(model)
         wait = int(min(memory.wait * price, NEVER))
         if systems is not None:
