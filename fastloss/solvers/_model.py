@@ -31,12 +31,17 @@ class Memory:
     """What is known from models before this one. Where the loss is quadratic, Hessians stay what they are."""
 
     def __init__(self) -> None:
+        self.gradients = Gradients()
+        self.found = False  # whether the last active set that was tried for was
+        self.wait = 1.0  # until the next is tried for, in terms of its cost
+        self.forget()
+
+    def forget(self) -> None:
+        """The next model has another Hessian."""
         self.spent = 0  # operations on models without a Hessian, since the last that got one
         self.known: NDArray[np.int64] = np.empty(0, dtype=np.int64)  # the features of the Hessian
         self.last: GramModel | None = None  # with that Hessian
-        self.factors, self.gradients = Factors(), Gradients()
-        self.found = False  # whether the last active set that was tried for was
-        self.wait = 1.0  # until the next is tried for, in terms of its cost
+        self.factors = Factors()
 
     def systems(self, model: Model) -> tuple[Systems | None, int]:
         """What finds the active set of a model soonest, and in how many operations; None where nothing does."""

@@ -63,6 +63,7 @@ class ProxNewton:
         self.selected = np.flatnonzero(self.w)  # the working set
         self.selection: tuple[NDArray[np.int64], Selection] | None = None  # of the last working set
         self.memory = Memory()
+        self.ends: list[tuple[NDArray[np.float64], ...]] = []  # of the last two runs
         self.direct = False  # whether no other losses are on the way
         self.go(obj.predict(x))
 
@@ -120,6 +121,7 @@ class ProxNewton:
     def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int) -> int:
         """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations."""
         self.obj, costs = obj, obj.costs
+        self.extrapolate()
         iteration, tighter, residual_scale = 0, 1.0, residual_at_zero(obj)
         while True:
             if obj.fit_intercept:
@@ -147,7 +149,24 @@ class ProxNewton:
             # A set that comes again was not solved well enough.
             tighter = tighter / 10 if not rough and np.array_equal(before, self.selected) else 1.0
             self.solve_selected(-pull[self.selected], INNER * max(outside, tighter * least), rough)
+        self.ends = [*self.ends[-1:], (self.w, self.b, self.z)]
+        self.w = self.w.copy()
         return iteration
+
+    def extrapolate(self) -> None:
+        """Go as far again as from the end of the run before to that of the last, if that is lower."""
+        if len(self.ends) < 2 or self.obj.loss.quadratic:
+            return
+        (w0, b0, z0), (w, b, z) = self.ends
+        here, start = self.loss + self.obj.costs.value(w), (w, b, z)
+        self.w, self.b = 2 * w - w0, 2 * b - b0
+        self.go(2 * z - z0)
+        if self.loss + self.obj.costs.value(self.w) < here:
+            self.selected = np.union1d(self.selected, np.flatnonzero(self.w))
+            return
+        self.w, self.b, z = start
+        self.w = self.w.copy()
+        self.go(z)
 
     def approach(self, max_iter: int) -> int:
         """Come near where the loss is about linear, by way of losses that are not; the number of iterations."""
@@ -208,8 +227,9 @@ class ProxNewton:
             model: Model = selection.model(self.first, slope, c, costs)
             target = 0.9 * wanted if obj.loss.quadratic else max(0.1 * gap, 0.5 * wanted)
             start = model.objective()
-            memory = self.memory if obj.loss.quadratic else None
-            model = minimise_model(model, self.height, target, obj.n_threads, rough, self.selected, memory)
+            if not obj.loss.quadratic:
+                self.memory.forget()
+            model = minimise_model(model, self.height, target, obj.n_threads, rough, self.selected, self.memory)
             c = self.take_step(selection, c, model.c - c, costs, start - model.objective())
             self.w[self.selected] = c
             slope = selection.slope(self.first)
