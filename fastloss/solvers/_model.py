@@ -48,12 +48,12 @@ class Memory:
         support = np.flatnonzero(model.c)
         if not isinstance(model, GramModel) and len(support) >= model.n_residuals:
             return None, NEVER
-        price = CALLS + self.factors.price(model, support)
+        price = CALLS + self.factors.price(model, support) if len(support) <= LARGEST_GRAM else NEVER
         if isinstance(model, ResidualModel):
             by_gradients = CALLS + self.gradients.price(model, support)
             if by_gradients < price:
                 return self.gradients, by_gradients
-        return self.factors, price
+        return self.factors if price < NEVER else None, price
 
     def knows(self, features: NDArray[np.int64]) -> bool:
         """Whether the Hessian of most of the features is known."""
