@@ -17,6 +17,7 @@ CalibratedClassifierCV = pytest.importorskip("sklearn.calibration").CalibratedCl
 ConvergenceWarning = pytest.importorskip("sklearn.exceptions").ConvergenceWarning
 make_pipeline = pytest.importorskip("sklearn.pipeline").make_pipeline
 StandardScaler = pytest.importorskip("sklearn.preprocessing").StandardScaler
+compute_sample_weight = pytest.importorskip("sklearn.utils.class_weight").compute_sample_weight
 checks = pytest.importorskip("sklearn.utils.estimator_checks")
 
 LOGISTIC_CV = {"l1_ratios": (0.0,), "use_legacy_attributes": False, "scoring": "accuracy", "Cs": 3, "cv": 3}
@@ -127,16 +128,38 @@ def digits():
     return X[:600] / 16, y[:600]
 
 
+def log_loss(model, X, y):
+    """The objective: C times the sum over samples, and the penalty."""
+    own = model.predict_proba(X)[np.arange(len(y)), np.searchsorted(model.classes_, y)]
+    weight = compute_sample_weight(model.class_weight, y)
+    ratio, w = model.l1_ratio or 0.0, model.coef_
+    return -model.C * weight @ np.log(own) + ratio * np.abs(w).sum() + (1 - ratio) / 2 * (w**2).sum()
+
+
 @pytest.mark.parametrize("data", [binary, digits])
 @pytest.mark.parametrize(
     "parameters", [{"C": 1.0}, {"C": 0.05, "class_weight": "balanced"}, {"C": 0.3, "fit_intercept": False}], ids=str
 )
 def test_ridge_logistic_regression_is_the_same_model(data, parameters):
     X, y = data()
-    tight = theirs.LogisticRegression(tol=1e-9, max_iter=100_000, solver="newton-cg", **parameters).fit(X, y)
+    tight = theirs.LogisticRegression(tol=1e-12, max_iter=10_000, solver="newton-cholesky", **parameters).fit(X, y)
     mine = ours.LogisticRegression(tol=1e-13, max_iter=1000, **parameters).fit(X, y)
-    close(mine.coef_, tight.coef_, 1e-5)
-    np.testing.assert_allclose(mine.predict_proba(X), tight.predict_proba(X), atol=1e-5)
+    close(mine.coef_, tight.coef_)
+    np.testing.assert_allclose(mine.predict_proba(X), tight.predict_proba(X), atol=1e-6)
+    default, loose = ours.LogisticRegression(**parameters).fit(X, y), theirs.LogisticRegression(**parameters).fit(X, y)
+    assert log_loss(default, X, y) <= log_loss(loose, X, y) + 1e-10 * log_loss(tight, X, y)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.4])
+def test_logistic_regression_with_l1_is_at_its_minimum(ratio):
+    X, y = binary()
+    X, y = X[:200], y[:200]
+    parameters = {"C": 0.2, "l1_ratio": ratio}
+    tight = theirs.LogisticRegression(tol=1e-12, max_iter=300_000, solver="saga", **parameters).fit(X, y)
+    close(ours.LogisticRegression(tol=1e-11, **parameters).fit(X, y).coef_, tight.coef_)
+    default = ours.LogisticRegression(**parameters).fit(X, y)
+    loose = theirs.LogisticRegression(solver="saga", max_iter=10_000, **parameters).fit(X, y)
+    assert log_loss(default, X, y) <= log_loss(loose, X, y) + 1e-10 * log_loss(tight, X, y)
 
 
 @pytest.mark.parametrize("data", [binary, digits])
@@ -208,6 +231,13 @@ def test_poisson_is_the_same_model(alpha):
     mine = ours.PoissonRegressor(alpha=alpha, tol=1e-8).fit(X, y)
     close(mine.coef_, tight.coef_)
     assert mine.score(X, y) == pytest.approx(tight.score(X, y), rel=1e-9)
+
+    def objective(model):
+        z = X @ model.coef_ + model.intercept_
+        return (np.exp(z) - y * z).mean() + alpha / 2 * model.coef_ @ model.coef_
+
+    default, loose = (theirs_or_ours.PoissonRegressor(alpha=alpha).fit(X, y) for theirs_or_ours in (ours, theirs))
+    assert objective(default) <= objective(loose) + 1e-12
     few = ours.PoissonRegressor(alpha=0.2, l1_ratio=1.0).fit(X, y)
     assert 0 < np.count_nonzero(few.coef_) < 8
 
@@ -238,6 +268,16 @@ def test_lasso_cv_chooses_the_same(X, y, cv, weighted):
         np.testing.assert_allclose(again.mse_path_, mine.mse_path_, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "model", [ours.LassoCV(alphas=30), ours.ElasticNetCV(alphas=10, l1_ratio=[0.3, 0.9])], ids=["lasso", "elastic net"]
+)
+@regression
+def test_jobs_change_no_bit(model, X, y):
+    one, two = (clone(model).set_params(n_jobs=n).fit(X, y) for n in (1, 2))
+    np.testing.assert_array_equal(one.coef_, two.coef_)
+    np.testing.assert_array_equal(one.mse_path_, two.mse_path_)
+
+
 def test_elastic_net_cv_chooses_the_same():
     X, y = REGRESSION[2][1:]
     options = {"l1_ratio": [0.2, 0.7, 1.0], "alphas": 20, "cv": 4}
@@ -246,6 +286,38 @@ def test_elastic_net_cv_chooses_the_same():
     assert mine.mse_path_.shape == tight.mse_path_.shape
     assert mine.alphas_.shape == tight.alphas_.shape
     np.testing.assert_allclose(mine.mse_path_, tight.mse_path_, rtol=1e-3)
+
+
+@regression
+@pytest.mark.parametrize(("name", "ratio"), [("LassoCV", {}), ("ElasticNetCV", {"l1_ratio": [0.5, 0.9]})])
+def test_what_cross_validation_chose_is_the_same_model(X, y, name, ratio):
+    options = {"cv": 5, "alphas": 30, "eps": 1e-2, **ratio}
+    tight = getattr(theirs, name)(tol=1e-13, max_iter=1_000_000, **options).fit(X, y)
+    close(getattr(ours, name)(tol=1e-10, **options).fit(X, y).coef_, tight.coef_)
+
+
+@pytest.mark.parametrize(("data", "tol"), [(binary, 1e-9), (digits, 1e-12)])
+def test_logistic_regression_that_was_chosen_is_the_same_model(data, tol):
+    X, y = data()
+    X, y = X[:300], y[:300]
+    options = {"Cs": [0.01, 0.1, 1.0], "cv": 3, "l1_ratios": (0.0,), "use_legacy_attributes": False}
+    options["scoring"] = "neg_log_loss"
+    tight = theirs.LogisticRegressionCV(tol=1e-12, max_iter=10_000, solver="newton-cholesky", **options).fit(X, y)
+    mine = ours.LogisticRegressionCV(tol=tol, **options).fit(X, y)
+    close(mine.coef_, tight.coef_)
+    np.testing.assert_allclose(mine.scores_, tight.scores_, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "model", [ours.Lasso(0.1), ours.LassoCV(alphas=5), ours.HuberRegressor(), ours.LogisticRegression(l1_ratio=1.0)]
+)
+def test_constant_features_change_nothing(model):
+    X, y = binary()
+    X = X[:, :5]
+    X_constant = np.column_stack([X, np.full(len(X), 3.0)])
+    with_it, without = clone(model).fit(X_constant, y), clone(model).fit(X, y)
+    np.testing.assert_allclose(with_it.coef_[..., :5], without.coef_, atol=1e-4)
+    np.testing.assert_allclose(with_it.coef_[..., 5], 0, atol=1e-6)
 
 
 def test_one_standard_error():

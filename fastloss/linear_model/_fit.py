@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 # A gap is a bound on what the objective lacks, and scikit-learn's solvers end far below theirs: at this part of a
 # tolerance we do as well as they, for a step or two more.
 TIGHTER = 1e-6
-# Without an L1 part the gap is about the square of the gradient over the ridge, far above what is missing.
-TIGHTER_SMOOTH = 3.0
+# Without an L1 part the gap is about the square of the gradient over the ridge, far above what is missing; the more so
+# the more samples there are.
+TIGHTER_SMOOTH, TIGHTER_SMOOTH_FEW = 3.0, 0.3
+FEW = 1 << 20  # numbers of X: up to so many the second of them
 SMALL_PATH = 1e-9  # the tolerance of paths on so few numbers
 SMALL, TINY = 1 << 14, 1e-15  # numbers of X for which the last digits cost next to nothing, and the tolerance then
 LEAST = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-6}  # tolerances that rounding lets a solver reach
@@ -54,7 +56,10 @@ def tolerance(tol: float, X: Any, smooth: bool = False) -> float:
     """The gap, relative to the loss at 0, that stands for scikit-learn's `tol`."""
     if X.shape[0] * X.shape[1] <= SMALL and X.dtype == np.float64:
         return TINY
-    return max(tol * (TIGHTER_SMOOTH if smooth else TIGHTER), LEAST[np.dtype(X.dtype)])
+    tighter = TIGHTER
+    if smooth:
+        tighter = TIGHTER_SMOOTH if X.shape[0] * X.shape[1] > FEW else TIGHTER_SMOOTH_FEW
+    return max(tol * tighter, LEAST[np.dtype(X.dtype)])
 
 
 def path_tolerance(tol: float, X: Any, tighter: float) -> float:

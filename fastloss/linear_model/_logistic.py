@@ -41,7 +41,8 @@ class LogisticRegression(linear_model.LogisticRegression):
     ----------
     C, l1_ratio, penalty, tol, fit_intercept, class_weight, max_iter, verbose, warm_start
         As scikit-learn's. The duality gap is at most ``1e-6 * tol`` times the loss at w = 0; with three classes or more
-        and no L1 part, where it is far above what is missing, ``3 * tol``. Rounding limits both.
+        and no L1 part, where it is far above what is missing, ``3 * tol`` (``0.3 * tol`` where X has at most 2^20
+        numbers). Rounding limits all of them.
     solver, dual, intercept_scaling, random_state, n_jobs
         Accepted, and of no effect: each penalty goes with each. Unlike liblinear's, the intercept is not penalised.
 
