@@ -1,5 +1,6 @@
 """The estimators: scikit-learn's own checks, the same models as scikit-learn's, and what is ours alone."""
 
+import contextlib
 import pickle
 import warnings
 
@@ -150,29 +151,20 @@ def test_ridge_logistic_regression_is_the_same_model(data, parameters):
     assert log_loss(default, X, y) <= log_loss(loose, X, y) + 1e-10 * log_loss(tight, X, y)
 
 
-@pytest.mark.parametrize("ratio", [1.0, 0.4])
-def test_logistic_regression_with_l1_is_at_its_minimum(ratio):
-    X, y = binary()
-    X, y = X[:200], y[:200]
-    parameters = {"C": 0.2, "l1_ratio": ratio}
-    tight = theirs.LogisticRegression(tol=1e-12, max_iter=300_000, solver="saga", **parameters).fit(X, y)
-    close(ours.LogisticRegression(tol=1e-11, **parameters).fit(X, y).coef_, tight.coef_)
-    default = ours.LogisticRegression(**parameters).fit(X, y)
-    loose = theirs.LogisticRegression(solver="saga", max_iter=10_000, **parameters).fit(X, y)
-    assert log_loss(default, X, y) <= log_loss(loose, X, y) + 1e-10 * log_loss(tight, X, y)
-
-
 @pytest.mark.parametrize("data", [binary, digits])
 @pytest.mark.parametrize("ratio", [1.0, 0.4])
 def test_sparse_logistic_regression_is_the_same_model(data, ratio):
     X, y = data()
     X, y = X[:200], y[:200]
     parameters = {"C": 0.2, "l1_ratio": ratio}
-    tight = theirs.LogisticRegression(tol=1e-8, max_iter=100_000, solver="saga", **parameters).fit(X, y)
+    tight = theirs.LogisticRegression(tol=1e-10, max_iter=300_000, solver="saga", **parameters).fit(X, y)
     for Z in (X, sparse.csr_array(X)):
-        mine = ours.LogisticRegression(tol=1e-7, **parameters).fit(Z, y)
-        np.testing.assert_allclose(mine.coef_, tight.coef_, atol=2e-4)
+        mine = ours.LogisticRegression(tol=1e-9, **parameters).fit(Z, y)
+        close(mine.coef_, tight.coef_)
         np.testing.assert_array_equal(mine.coef_ == 0, np.abs(tight.coef_) < 1e-12)
+    default = ours.LogisticRegression(**parameters).fit(X, y)
+    loose = theirs.LogisticRegression(solver="saga", max_iter=10_000, **parameters).fit(X, y)
+    assert log_loss(default, X, y) <= log_loss(loose, X, y) + 1e-10 * log_loss(tight, X, y)
 
 
 def huber_objective(model, X, y):
@@ -186,11 +178,14 @@ def huber_objective(model, X, y):
 def test_huber_is_the_same_model(alpha, epsilon):
     X, y = datasets.make_regression(200, 20, noise=5, random_state=0, bias=50)
     y[:20] += 500
-    tight = theirs.HuberRegressor(alpha=alpha, epsilon=epsilon, tol=1e-10, max_iter=100_000).fit(X, y)
+    tight = theirs.HuberRegressor(alpha=alpha, epsilon=epsilon, tol=1e-10, max_iter=100_000, warm_start=True)
+    with contextlib.suppress(ValueError):  # it ends long before its tolerance, and in the end finds nothing lower
+        for _ in range(30):
+            tight.fit(X, y)
     mine = ours.HuberRegressor(alpha=alpha, epsilon=epsilon).fit(X, y)
-    close(mine.coef_, tight.coef_, 1e-4)  # it is theirs that is not exact
+    close(mine.coef_, tight.coef_)
     assert huber_objective(mine, X, y) <= huber_objective(tight, X, y) * (1 + 1e-13)
-    assert mine.scale_ == pytest.approx(tight.scale_, rel=1e-3)
+    assert mine.scale_ == pytest.approx(tight.scale_, rel=1e-6)
     np.testing.assert_array_equal(mine.outliers_, tight.outliers_)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -75,17 +76,18 @@ def find_minimum(model: Model, systems: Systems, height: float, wanted: float, n
     return False
 
 
-class Systems(Protocol):
+class Systems(ABC):
     """What solves the systems."""
 
     exact: bool  # whether the solutions are: where no sign changes, they are then the minimum
 
-    def begin(self) -> None:
+    def begin(self) -> None:  # noqa: B027
         """Another model."""
 
-    def learn(self, changes: int, before: int) -> None:
+    def learn(self, changes: int, before: int) -> None:  # noqa: B027
         """How many coordinates enter and leave, and how many did the last time."""
 
+    @abstractmethod
     def solve(
         self, model: Model, signs: Floats, constant: Floats, c: Floats, n_threads: int | None
     ) -> tuple[Floats, Floats] | None:
@@ -109,7 +111,7 @@ class Systems(Protocol):
         """
 
 
-class Factors:
+class Factors(Systems):
     """Solves by the factors of the Hessian over a set of features, which enter and leave from model to model.
 
     The models are of one Hessian; the ridge of their penalties may change.
@@ -138,12 +140,6 @@ class Factors:
         places[places == len(self.model_features)] = 0
         here = self.model_features[places] == self.features
         return bool((ridge[places[here]] == self.ridge[here]).all())
-
-    def begin(self) -> None:
-        """Nothing to do."""
-
-    def learn(self, changes: int, before: int) -> None:
-        """Nothing to do."""
 
     def solve(
         self, model: Model, signs: Floats, constant: Floats, c: Floats, n_threads: int | None
@@ -196,7 +192,7 @@ class Factors:
         return wanted[:0], wanted
 
 
-class Gradients:
+class Gradients(Systems):
     """Solves by conjugate gradients, as far as it takes to see which coordinates leave and enter."""
 
     exact = False

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastloss._descent import GramModel, ResidualModel, copy_square
 from fastloss._multiclass import MulticlassModel
-from fastloss.solvers._active_set import Factors, Gradients, Systems, find_minimum
+from fastloss.solvers._active_set import PATIENCE, Factors, Gradients, Systems, find_minimum
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 LARGEST_GRAM = 6000  # coordinates: 288 MB
 CALLS = 1_000_000  # operations in the time of Python's part of a step
-PATIENCE = 500_000_000  # operations between looks for Ctrl-C
 NEVER = 1 << 62  # operations
 MAX_TURNS = 200  # each a descent and what it earned
 SWEEPS = 25  # an active set that is found as soon is tried before them, where the last model's was found

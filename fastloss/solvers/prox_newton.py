@@ -149,8 +149,7 @@ class ProxNewton:
             # A set that comes again was not solved well enough.
             tighter = tighter / 10 if not rough and np.array_equal(before, self.selected) else 1.0
             self.solve_selected(-pull[self.selected], INNER * max(outside, tighter * least), rough)
-        self.ends = [*self.ends[-1:], (self.w, self.b, self.z)]
-        self.w = self.w.copy()
+        self.ends = [*self.ends[-1:], (self.w.copy(), self.b, self.z)]
         return iteration
 
     def extrapolate(self) -> None:
@@ -158,15 +157,13 @@ class ProxNewton:
         if len(self.ends) < 2 or self.obj.loss.quadratic:
             return
         (w0, b0, z0), (w, b, z) = self.ends
-        here, start = self.loss + self.obj.costs.value(w), (w, b, z)
-        self.w, self.b = 2 * w - w0, 2 * b - b0
+        here, beyond = self.loss + self.obj.costs.value(w), 2 * w - w0
         self.go(2 * z - z0)
-        if self.loss + self.obj.costs.value(self.w) < here:
-            self.selected = np.union1d(self.selected, np.flatnonzero(self.w))
-            return
-        self.w, self.b, z = start
-        self.w = self.w.copy()
-        self.go(z)
+        if self.loss + self.obj.costs.value(beyond) < here:
+            self.w, self.b = beyond, 2 * b - b0
+            self.selected = np.union1d(self.selected, np.flatnonzero(beyond))
+        else:
+            self.go(z)
 
     def approach(self, max_iter: int) -> int:
         """Come near where the loss is about linear, by way of losses that are not; the number of iterations."""
