@@ -14,6 +14,7 @@ cdef extern from "fastloss/simd/kernel.h" nogil:
         FASTLOSS_BAD_WEIGHT
         FASTLOSS_RAISED
         FASTLOSS_GOES_ON
+        FASTLOSS_PAST_CACHES
     ctypedef double (*fastloss_block_f32)(
         const double *params, int64_t n, int64_t k, const float *y, const float *z, const float *weight,
         double scale, float *value, float *gradient, float *hessian, int32_t *status) noexcept nogil

@@ -24,13 +24,13 @@ cdef struct Job:
     Array *value
     Array *gradient
     Array *hessian
-    bint stream_gradient
+    bint stream_gradient  # the gradient goes past the caches
+    bint kernel_streams  # the kernel itself writes it there
     bint from_memory  # no cache holds the inputs: they are asked for before they are read
     bint kernel_asks  # by the kernel itself, where it reads them in place
     bint weighs  # whether the kernel itself says what a mean divides by
     bint transposed  # all arrays are Fortran-ordered and seen as their transposes
     int64_t block  # samples a kernel call
-    int64_t ahead  # samples between those that are read and those that are asked for
     int64_t slot  # doubles of scratch for each array
 
 

@@ -9,26 +9,21 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 
 from fastloss._arrays cimport BLOCK, Array, itemsize, load, store
-from fastloss._runtime cimport FASTLOSS_GOES_ON, table
+from fastloss._runtime cimport FASTLOSS_GOES_ON, FASTLOSS_PAST_CACHES, table
 
 cdef enum:
     CHUNKS = 256  # at most so many: bounds the stored sums, whatever n is
     SMALLEST_CHUNK = 4096
     SERIAL = 16384  # up to so many samples, starting threads costs more than it saves
-    # Inputs this large come from memory. In turns, and asked for before they are read, they come while the turn before
-    # is computed: binary cross-entropy of 10^7 samples took 8.4 ms, then 6.6; with integer labels 10.2, then 7.1.
+    # Inputs this large come from memory: they go through kernels in turns, and all lines of a turn are asked for at
+    # once, before the first of them is read. Over a loop that moves the same numbers, squared error of 10^7 samples
+    # takes 1.01 so; 1.08 with turns of 1 KiB, 1.14 of 4 KiB, 1.15 where it is left to the CPU's own prefetchers
+    # (Zen 4). Rows of few numbers: 10^7 logits of 10 classes 9.0 ms, 9.5 where the turn after the next is asked for.
     MEMORY_BYTES = 12 << 20
-    TURN = 1024  # bytes of the predictions at a time
-    AHEAD = 2  # turns
-    # Kernels that ask themselves do so little by little, and may go through more at a time: each call costs some 35 ns
-    # (Zen 4, the same: 9.3 ms by turns, 8.0 so; with 4 KiB at a time 9.2, since scratch fills the nearest cache).
-    KERNEL_TURN = 2048
-    # Rows of few numbers go the same way; those of many are computed in pieces that the CPU's own prefetchers follow
-    # (1.1 times slower in turns).
+    TURN = 2048  # bytes of the predictions
+    # Rows of more numbers are computed in pieces that the CPU's own prefetchers follow (1.1 times slower in turns).
     NARROW = 16  # numbers
     ROWS = 64  # at most: as many as the kernels transpose
-    # A CPU waits for about 24 cache lines at a time (Zen 4, 10^7 logits of 10 classes: 15.5 ms with 5 KiB, 10.4 so).
-    ROWS_BYTES = 1536
     SLOTS = 6  # arrays that may need scratch: y_true, y_pred, sample_weight, value, gradient, hessian
 
 
@@ -76,27 +71,30 @@ cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *stat
     cdef void *hessian
     cdef double sum = 0
     # Not status itself: the chunks of other threads lie in the same cache line.
-    cdef int32_t goes_on = FASTLOSS_GOES_ON if job.from_memory and job.kernel_asks else 0, found = goes_on
-    cdef bint single = job.single
+    cdef int32_t hints = FASTLOSS_GOES_ON if job.from_memory and job.kernel_asks else 0, found
+    cdef bint single = job.single, through_scratch = job.stream_gradient and not job.kernel_streams
     cdef int64_t k = job.k, width = job.label_width
-    cdef int64_t n, later, size = 4 if single else 8
+    cdef int64_t n, size = 4 if single else 8
+    if job.stream_gradient and job.kernel_streams:
+        hints |= FASTLOSS_PAST_CACHES
+    found = hints
     while start < stop:
         n = min(stop - start, job.block)
         if job.stream_gradient and k == 1:
             n = min(n, to_next_line(job.gradient.data + start * size, size, job.block))
         if job.from_memory:
-            later = start + job.ahead
+            # A kernel asks for what it reads in place: for the next turn, a little at a time.
             if not (job.kernel_asks and job.y.direct):
-                ask(job.y, later * width, min(job.block, stop - later) * width)
+                ask(job.y, start * width, n * width)
             if not (job.kernel_asks and job.z.direct):
-                ask(job.z, later * k, min(job.block, stop - later) * k)
-            ask(job.weight, later, min(job.block, stop - later))
+                ask(job.z, start * k, n * k)
+            ask(job.weight, start, n)
         y = load(job.y, single, start * width, n * width, scratch)
         z = load(job.z, single, start * k, n * k, scratch + job.slot)
         if job.weight != NULL:
             weight = load(job.weight, single, start, n, scratch + 2 * job.slot)
         value = target(job.value, single, False, start, value_scratch)
-        gradient = target(job.gradient, single, job.stream_gradient, start * k, gradient_scratch)
+        gradient = target(job.gradient, single, through_scratch, start * k, gradient_scratch)
         hessian = target(job.hessian, single, False, start * k, hessian_scratch)
         if single:
             sum += job.kernel.f32(
@@ -108,7 +106,7 @@ cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *stat
                 <double *>value, <double *>gradient, <double *>hessian, &found)
         if value == value_scratch:
             store(job.value, single, start, n, value)
-        if job.stream_gradient:
+        if through_scratch:
             table().stream(<const char *>gradient, job.gradient.data + start * k * size, n * k * size)
         elif gradient == gradient_scratch:
             store(job.gradient, single, start * k, n * k, gradient)
@@ -118,7 +116,7 @@ cdef double run_chunk(const Job *job, int64_t start, int64_t stop, int32_t *stat
     if job.stream_gradient:
         table().stream_fence()
     free(allocated)
-    status[0] |= found & ~goes_on
+    status[0] |= found & ~hints
     return sum
 
 
@@ -201,11 +199,8 @@ cdef void cut(Job *job, int threads) noexcept nogil:
     job.from_memory = job.n * inputs >= MEMORY_BYTES and job.k <= NARROW
     job.slot = BLOCK
     job.block = BLOCK
-    if job.from_memory and job.kernel_asks:
-        job.block = job.ahead = min(<int64_t>BLOCK, KERNEL_TURN // size)
-    elif job.from_memory:
-        job.block = TURN // size if job.k == 1 else min(<int64_t>ROWS, max(<int64_t>8, ROWS_BYTES // row // 8 * 8))
-        job.ahead = AHEAD * job.block
+    if job.from_memory:
+        job.block = TURN // size if job.k == 1 else min(<int64_t>ROWS, max(<int64_t>8, TURN // row // 8 * 8))
     job.stream_gradient = job.stream_gradient and (job.k == 1 or job.from_memory)
     if job.stream_gradient:
         job.slot = max(job.slot, job.block * job.k)

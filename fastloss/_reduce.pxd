@@ -5,7 +5,7 @@ cdef class BlockLoss:
     cdef fastloss_kernel kernel
     cdef fastloss_kernel soft  # for rows of probabilities as labels, where a sample has several outputs
     cdef double *parameters
-    cdef bint streams, asks  # see table.hpp
+    cdef bint streams, asks, goes_past  # see table.hpp
     cdef readonly bint rereads  # whether the kernel reads a row again after it began to write its gradient
 
 

@@ -261,7 +261,7 @@ cdef class BlockLoss:
         for i, value in enumerate(parameters):
             self.parameters[i] = value
         cdef const LossEntry *entry = entry_of(kernel)
-        self.streams, self.asks = entry.streams, entry.asks
+        self.streams, self.asks, self.goes_past = entry.streams, entry.asks, entry.goes_past
         self.kernel = make_kernel(entry, self.parameters, len(parameters), weighs)
         if entry.outputs != 1:
             self.soft = make_kernel(entry_of(kernel + "_soft"), self.parameters, len(parameters), weighs)
@@ -467,6 +467,7 @@ cdef tuple compute(BlockLoss loss, y_true, y_pred, sample_weight, Reduction redu
             and job.n * (4 if job.single else 8) >= STREAM_BYTES
             and not overlap(job.gradient, job.z) and not overlap(job.gradient, job.y))
         job.kernel_asks = loss.asks
+        job.kernel_streams = loss.goes_past
         cut(&job, threads)
         with nogil:
             job.scale = 1

@@ -11,6 +11,7 @@ cdef extern from "simd/kernel.h" nogil:
         FASTLOSS_BAD_WEIGHT
         FASTLOSS_RAISED
         FASTLOSS_GOES_ON
+        FASTLOSS_PAST_CACHES
     ctypedef double (*fastloss_block_f32)(
         const double *params, int64_t n, int64_t k, const float *y, const float *z, const float *weight,
         double scale, float *value, float *gradient, float *hessian, int32_t *status) noexcept nogil
@@ -64,6 +65,7 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
         fastloss_weigh_f64 weigh_f64
         bint streams
         bint asks
+        bint goes_past
     cppclass MatrixOperations_f32:
         void (*dot_rows)(const Matrix *x, int64_t start, int64_t n, const float *w, float *z) noexcept nogil
         void (*add_rows)(const Matrix *x, int64_t start, int64_t n, const float *r, double *g) noexcept nogil

@@ -137,6 +137,23 @@ def test_large_outputs(dtype, isa):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("first", [0, 3])
+def test_large_gradients_are_those_of_small_ones(case, dtype, isa, weighted, first):
+    n = case.rows(1000)
+    y, z = case.sample(n, dtype)
+    w = np.linspace(0, 2, n, dtype=dtype) if weighted else None
+    loss = case.make()
+    value, gradient = loss.value_and_grad(y, z, w, reduction="sum")
+    times = (1 << 25) // z.nbytes + 1
+    many = [None if x is None else np.tile(x, (times,) + (1,) * (x.ndim - 1)) for x in (y, z, w)]
+    out = np.empty(first + times * z.size, dtype)[first:].reshape(-1, *z.shape[1:])
+    assert loss.value_and_grad(*many, reduction="sum", out=out)[0] == pytest.approx(times * value, rel=1e-6)
+    # Not to the last bit: blocks of labels 0 and 1 have arithmetic of their own.
+    wanted = np.broadcast_to(gradient, (times, *z.shape))
+    np.testing.assert_allclose(out.reshape(wanted.shape), wanted, rtol=4 * np.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
 def test_large_inputs(case, dtype, isa, weighted):
     # 12 MiB and more is read in short turns, with what comes next asked for; labels also where they are not contiguous.
     y, z = case.sample(1000, dtype)

@@ -44,6 +44,20 @@ def test_every_sample_is_near_the_exact_result(case, dtype, isa, record_ulp):
     assert not failures, "\n".join(failures)
 
 
+@pytest.mark.parametrize("times", [1, 9, 700])
+def test_sums_keep_the_digits_of_small_values(case, dtype, isa, times):
+    # Values that are only summed need not be found one by one: a product of many may have one logarithm.
+    loss, labels, predictions = case.make(), *arguments(case, dtype)
+    for y, z in zip(labels[::20], predictions[::20], strict=True):
+        one = float(loss(y[None], z[None], reduction="none")[0])
+        if not one < 1000:
+            continue
+        many = [np.repeat(x[None], times, axis=0) for x in (y, z)]
+        wanted = pytest.approx(times * one, rel=2e-6 if dtype == np.float32 else 1e-13)
+        assert loss(*many, reduction="sum") == wanted
+        assert loss.value_and_grad(*many, reduction="sum")[0] == wanted
+
+
 def test_instruction_sets_agree(case, dtype, isas, record_ulp):
     found = []
     for name in isas:

@@ -33,16 +33,17 @@ static Operations<T> operations() {
 }
 
 static const Table* table() {
-#define FASTLOSS_ENTRY(name, Loss)       \
-    {name,                               \
-     1,                                  \
-     1,                                  \
-     scalar_block<float, Loss<float>>,   \
-     scalar_block<double, Loss<double>>, \
-     nullptr,                            \
-     nullptr,                            \
-     bound_by_memory<Loss<double>>(),    \
-     prepared_numbers<Loss<double>>::value > 0},
+#define FASTLOSS_ENTRY(name, Loss)              \
+    {name,                                      \
+     1,                                         \
+     1,                                         \
+     scalar_block<float, Loss<float>>,          \
+     scalar_block<double, Loss<double>>,        \
+     nullptr,                                   \
+     nullptr,                                   \
+     bound_by_memory<Loss<double>>(),           \
+     prepared_numbers<Loss<double>>::value > 0, \
+     true},
 #define FASTLOSS_CATEGORICAL_ENTRY(name, block, weigh, soft) \
     {name,                                                   \
      soft ? 0 : 1,                                           \
@@ -52,6 +53,7 @@ static const Table* table() {
      weigh<float, soft>,                                     \
      weigh<double, soft>,                                    \
      bound_by_memory<SquaredError<double>>(),                \
+     false,                                                  \
      false},
     static const LossEntry losses[] = {FASTLOSS_LOSSES(FASTLOSS_ENTRY)
                                            FASTLOSS_CATEGORICAL_LOSSES(FASTLOSS_CATEGORICAL_ENTRY)};

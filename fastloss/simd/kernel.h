@@ -12,8 +12,9 @@
  * (in place; not for a loss of several outputs that a user wrote), and y where each sample has one number of either;
  * otherwise no two arrays overlap. Arguments outside the
  * domain set bits of *status and never make the kernel read or write elsewhere. A kernel never blocks, allocates or
- * throws. The caller cleared *status, but for one bit that it may have set: FASTLOSS_GOES_ON says that the numbers
- * right behind those of y and z come from memory and are next, so that a kernel may ask for them ahead.
+ * throws. The caller cleared *status, but for bits that it may have set, and that a kernel may ignore: FASTLOSS_GOES_ON
+ * says that the numbers right behind those of y and z come from memory and are next, so that a kernel may ask for them
+ * ahead; FASTLOSS_PAST_CACHES that no cache will hold the gradient, so that it may be written past them.
  *
  * What a mean divides by is the sum of weight[i], or n without weights; unless the loss weighs its labels too, or
  * leaves some of them out: then `weigh` returns the sum.
@@ -30,7 +31,8 @@ enum {
     FASTLOSS_BAD_PREDICTION = 2,
     FASTLOSS_BAD_WEIGHT = 4,
     FASTLOSS_RAISED = 8,
-    FASTLOSS_GOES_ON = 1 << 16
+    FASTLOSS_GOES_ON = 1 << 16,
+    FASTLOSS_PAST_CACHES = 1 << 17
 };
 
 typedef double (*fastloss_block_f32)(const double* params, int64_t n, int64_t k, const float* y, const float* z,

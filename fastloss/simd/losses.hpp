@@ -10,8 +10,10 @@
 //                               how many numbers more at() takes of each sample, and the function that finds them for
 //                               a block, by vmath_blocks.hpp; those that only derivatives need where they are asked
 //                               for. It asks memory for the next labels and predictions
-//     each(n, y, z, next, take) the same and take(place, point) for all places: for registers of numbers at a time
+//     by_registers              whether at() and label_ok() take registers of numbers, too: see vmath_wide.hpp
 //     Hard, is_hard(params)     a struct for blocks whose labels are all 0 or 1, and whether these parameters allow it
+//     Summed                    a struct for samples without weights whose values are only summed; its
+//                               rest(n, prepared) is what at() leaves out of the sum of a block
 // All branch-free: selects between numbers that are computed anyway, so that compilers vectorise. What a caller does
 // not ask for is dropped as dead code. The list at the end is what the rest of the library sees.
 #pragma once
@@ -31,6 +33,8 @@ struct Point {
     using Value = std::conditional_t<std::is_arithmetic_v<V>, double, V>;
     Value value;
     V gradient, hessian;
+    Point(Value v, V g, V h) : value(v), gradient(g), hessian(h) {}
+    Point(const Point& p) : value(p.value), gradient(p.gradient), hessian(p.hessian) {}
 };
 
 template <class T>
@@ -99,16 +103,22 @@ struct Quantile {
 template <class T>
 struct Poisson {
     explicit Poisson(const double*) {}
-    bool label_ok(T y) const { return y >= 0 && y < std::numeric_limits<T>::infinity(); }
+    template <class V>
+    FASTLOSS_INLINE auto label_ok(V y) {
+        return (y >= 0) & (y < std::numeric_limits<T>::infinity());
+    }
     static constexpr int prepared = 1;
+    static constexpr bool by_registers = sizeof(T) == 8;  // y z may be too large for float
     template <bool derivatives>
     void prepare(int64_t n, const T*, const T* z, vmath::Next<T> next, T (*out)[prepared_stride]) const {
         vmath::exp(n, z, out[0], next);
     }
-    Point<T> at(T y, T z, T mean) const {
-        const bool infinite = mean == std::numeric_limits<T>::infinity();  // inf - inf must stay inf
-        const double linear = y == 0 || infinite ? 0.0 : double(y) * double(z);
-        return {double(mean) - linear, mean - y, mean};
+    template <class V>
+    FASTLOSS_INLINE Point<V> at(V y, V z, V mean) {
+        using Value = typename Point<V>::Value;
+        const Value product = Value(y) * Value(z);
+        const auto nothing = (y == 0) | (mean == std::numeric_limits<T>::infinity());  // inf - inf must stay inf
+        return {Value(mean) - (nothing ? Value{} : product), mean - y, mean};
     }
 };
 
@@ -134,8 +144,12 @@ struct BinaryTarget {
 //     softplus(t) = max(t, 0) + log1p(exp(-|t|)),
 // its gradient sigmoid(t) for y = 0 and -sigmoid(t) for y = 1.
 template <class T>
+struct SummedLogits;
+
+template <class T>
 struct HardLogits {
     explicit HardLogits(const double*) {}
+    using Summed = SummedLogits<T>;
     static constexpr int prepared = 3;
     template <bool derivatives>
     void prepare(int64_t n, const T*, const T* z, vmath::Next<T> next, T (*out)[prepared_stride]) const {
@@ -144,19 +158,26 @@ struct HardLogits {
     template <class V>
     FASTLOSS_INLINE Point<V> at(V y, V z, V e, V log1p_e, V large) {
         const V t = vmath::negate_if_one(z, y), small = e * large;  // sigmoid(|z|) is large, sigmoid(-|z|) small
-        const V value = (t > 0 ? t : V{}) + log1p_e;
+        const V value = vmath::positive_part(t) + log1p_e;
         return {typename Point<V>::Value(value), vmath::negate_if_one(t > 0 ? large : small, y), small * large};
     }
-    template <class Take>
-    FASTLOSS_INLINE void each(int64_t n, const T* y, const T* z, vmath::Next<T> next, Take take) {
-        T exp[prepared_stride];
-        vmath::each<T>(n, {nullptr, next.z},
-                       [&](auto at) { at.store(exp, vmath::exp_nonpositive(-vmath::abs(at.load(z)))); });
-        vmath::each<T>(n, {next.y, nullptr}, [&](auto place) {
-            const auto e = place.load(exp);
-            take(place, at(place.load(y), place.load(z), e, vmath::log1p_unit(e), 1 / (1 + e)));
-        });
+};
+
+// Of samples whose values are only summed: log1p(e) is left to rest().
+template <class T>
+struct SummedLogits {
+    explicit SummedLogits(const double*) {}
+    static constexpr int prepared = 1;
+    static constexpr bool by_registers = true;
+    template <bool derivatives>
+    void prepare(int64_t n, const T*, const T* z, vmath::Next<T> next, T (*out)[prepared_stride]) const {
+        vmath::exp_minus_abs(n, z, out[0], next);
     }
+    template <class V>
+    FASTLOSS_INLINE Point<V> at(V y, V z, V e) {
+        return HardLogits<T>::at(y, z, e, V{}, 1 / (1 + e));
+    }
+    static double rest(int64_t n, T (*prepared)[prepared_stride]) { return vmath::sum_log1p(n, prepared[0]); }
 };
 
 // The same for labels in [0, 1] and any parameters. With a, b the target's weights,

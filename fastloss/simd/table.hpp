@@ -17,8 +17,9 @@ struct LossEntry {
     fastloss_block_f64 f64;
     fastloss_weigh_f32 weigh_f32;  // or null, both
     fastloss_weigh_f64 weigh_f64;
-    bool streams;  // whether a gradient too large for the caches goes past them: see copy.hpp
-    bool asks;     // whether the block functions heed FASTLOSS_GOES_ON
+    bool streams;    // whether a gradient too large for the caches goes past them: see copy.hpp
+    bool asks;       // whether the block functions heed FASTLOSS_GOES_ON
+    bool goes_past;  // whether they heed FASTLOSS_PAST_CACHES
 };
 
 // What is needed for each dtype.

@@ -114,6 +114,17 @@ FASTLOSS_INLINE T abs(T x) {
     return std::fabs(x);
 }
 
+template <class T>
+FASTLOSS_INLINE T minus_abs(T x) {
+    return -std::fabs(x);
+}
+
+// max(x, 0); what becomes of NaN depends on the instruction set.
+template <class T>
+FASTLOSS_INLINE T positive_part(T x) {
+    return x > 0 ? x : T(0);
+}
+
 // x for y = 0, -x for y = 1: the bit that tells these two apart, moved to the sign's place.
 template <class T>
 FASTLOSS_INLINE T negate_if_one(T x, T y) {

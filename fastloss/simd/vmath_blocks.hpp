@@ -25,6 +25,7 @@ struct Several {
     typename W::Vector load(const T* x) const { return W::load(x + i); }
     typename W::Vector keep(typename W::Vector x) const { return x; }
     void store(T* to, typename W::Vector x) const { W::store(to + i, x); }
+    void stream(T* to, typename W::Vector x) const { W::stream(to + i, x); }  // past the caches; whole lines
 };
 
 template <class T>
@@ -35,6 +36,7 @@ struct Last {
     typename W::Vector load(const T* x) const { return W::load(lanes, x + i); }
     typename W::Vector keep(typename W::Vector x) const { return W::keep(lanes, x); }
     void store(T* to, typename W::Vector x) const { W::store(lanes, to + i, x); }
+    void stream(T* to, typename W::Vector x) const { store(to, x); }
 };
 #endif
 
@@ -109,15 +111,43 @@ FASTLOSS_INLINE void log_and_inverse(int64_t n, const T* x, const T* rest, T* lo
     });
 }
 
+template <class T>
+FASTLOSS_INLINE void exp_minus_abs(int64_t n, const T* z, T* out, Next<T> next) {
+    each<T>(n, next, [=](auto at) { at.store(out, exp_nonpositive(minus_abs(at.load(z)))); });
+}
+
 // Of logits z: e = exp(-|z|), log1p(e) and 1 / (1 + e).
 template <class T, bool inverses>
 FASTLOSS_INLINE void softplus_parts(int64_t n, const T* z, T* e, T* log1p_e, T* inverse, Next<T> next) {
-    each<T>(n, Next<T>{nullptr, next.z}, [=](auto at) { at.store(e, exp_nonpositive(-abs(at.load(z)))); });
+    exp_minus_abs(n, z, e, Next<T>{nullptr, next.z});
     each<T>(n, Next<T>{next.y, nullptr}, [=](auto at) {
         const auto x = at.load(e);
         if (inverses) at.store(inverse, 1 / (1 + x));
         at.store(log1p_e, log1p_unit(x));
     });
+}
+
+// The sum of log1p(e) of at most 512 numbers in [0, 1], by one logarithm for the product of eight:
+//     (1 + a) (1 + b) = 1 + (a + b + a b),
+// a sum of terms >= 0, in which small numbers keep their digits. There must be room behind e for its end to be filled
+// up with zeros.
+template <class T>
+static double sum_log1p(int64_t n, T* e) {
+    constexpr int64_t factors = 8, lanes = 16;
+    const int64_t width = (n + factors * lanes - 1) / (factors * lanes) * lanes;
+    std::fill(e + n, e + factors * width, T(0));
+    const auto times = [](auto a, auto b) { return a * b + (a + b); };
+    each<T>(width, Next<T>(), [=](auto at) {
+        const auto pair = [=](int64_t first) {
+            return times(at.load(e + first * width), at.load(e + (first + 1) * width));
+        };
+        at.store(e, times(times(pair(0), pair(2)), times(pair(4), pair(6))));
+    });
+    log1p(width, e, e);
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < width; ++i) sum += double(e[i]);
+    return sum;
 }
 
 }  // namespace vmath

@@ -124,6 +124,7 @@ struct Wide<double> {
     static Vector load(const double* x) { return _mm512_loadu_pd(x); }
     static Vector load(Mask lanes, const double* x) { return _mm512_maskz_loadu_pd(lanes, x); }
     static void store(double* to, Vector x) { _mm512_storeu_pd(to, x); }
+    static void stream(double* to, Vector x) { _mm512_stream_pd(to, x); }
     static void store(Mask lanes, double* to, Vector x) { _mm512_mask_storeu_pd(to, lanes, x); }
     static Vector keep(Mask lanes, Vector x) { return _mm512_maskz_mov_pd(lanes, x); }
     static Vector abs(Vector x) { return _mm512_abs_pd(x); }
@@ -179,6 +180,7 @@ struct Wide<float> {
     static Vector load(const float* x) { return _mm512_loadu_ps(x); }
     static Vector load(Mask lanes, const float* x) { return _mm512_maskz_loadu_ps(lanes, x); }
     static void store(float* to, Vector x) { _mm512_storeu_ps(to, x); }
+    static void stream(float* to, Vector x) { _mm512_stream_ps(to, x); }
     static void store(Mask lanes, float* to, Vector x) { _mm512_mask_storeu_ps(to, lanes, x); }
     static Vector keep(Mask lanes, Vector x) { return _mm512_maskz_mov_ps(lanes, x); }
     static Vector abs(Vector x) { return _mm512_abs_ps(x); }
@@ -260,26 +262,31 @@ FASTLOSS_INLINE typename Wide<T>::Vector wide_log(typename Wide<T>::Vector x, ty
     return (k * W::ln2_hi + W::look_up(W::log, key)) + (log1p + k * W::ln2_lo);
 }
 
-#define FASTLOSS_WIDE_FUNCTIONS(T)                                                                                \
-    FASTLOSS_INLINE Wide<T>::Vector negate_if_one(Wide<T>::Vector x, Wide<T>::Vector y) {                         \
-        typedef Constants<T>::Unsigned Bits __attribute__((vector_size(64)));                                     \
-        constexpr auto sign = Constants<T>::Unsigned(1) << (8 * sizeof(T) - 1);                                   \
-        return (Wide<T>::Vector)((Bits)x ^ (((Bits)y << 2) & sign));                                              \
-    }                                                                                                             \
-    FASTLOSS_INLINE Wide<T>::Vector abs(Wide<T>::Vector x) { return Wide<T>::abs(x); }                            \
-    FASTLOSS_INLINE Wide<T>::Vector exp_nonpositive(Wide<T>::Vector x) {                                          \
-        return wide_exp<T>(Wide<T>::max(Wide<T>::set(Constants<T>::exp_lowest), x));                              \
-    }                                                                                                             \
-    FASTLOSS_INLINE Wide<T>::Vector exp(Wide<T>::Vector x) {                                                      \
-        return exp_nonpositive(Wide<T>::min(Wide<T>::set(Constants<T>::exp_highest), x));                         \
-    }                                                                                                             \
-    FASTLOSS_INLINE Wide<T>::Vector log1p_unit(Wide<T>::Vector x) { return wide_log1p_unit<T>(x); }               \
-    FASTLOSS_INLINE Wide<T>::Vector log(Wide<T>::Vector x, Wide<T>::Vector rest) { return wide_log<T>(x, rest); } \
-    FASTLOSS_INLINE Wide<T>::Vector log(Wide<T>::Vector x) { return wide_log<T>(x, Wide<T>::set(0)); }            \
-    FASTLOSS_INLINE Wide<T>::Vector log1p(Wide<T>::Vector x) {                                                    \
-        const Wide<T>::Vector u = 1 + x;                                                                          \
-        const Wide<T>::Vector rest = x < 1 ? x - (u - 1) : (u < T(1e15) ? 1 - (u - x) : Wide<T>::set(0));         \
-        return log(u, rest);                                                                                      \
+#define FASTLOSS_WIDE_FUNCTIONS(T)                                                                                  \
+    FASTLOSS_INLINE Wide<T>::Vector negate_if_one(Wide<T>::Vector x, Wide<T>::Vector y) {                           \
+        typedef Constants<T>::Unsigned Bits __attribute__((vector_size(64)));                                       \
+        constexpr auto sign = Constants<T>::Unsigned(1) << (8 * sizeof(T) - 1);                                     \
+        return (Wide<T>::Vector)((Bits)x ^ (((Bits)y << 2) & sign));                                                \
+    }                                                                                                               \
+    FASTLOSS_INLINE Wide<T>::Vector abs(Wide<T>::Vector x) { return Wide<T>::abs(x); }                              \
+    FASTLOSS_INLINE Wide<T>::Vector minus_abs(Wide<T>::Vector x) {                                                  \
+        typedef Constants<T>::Unsigned Bits __attribute__((vector_size(64)));                                       \
+        return (Wide<T>::Vector)((Bits)x | (Constants<T>::Unsigned(1) << (8 * sizeof(T) - 1)));                     \
+    }                                                                                                               \
+    FASTLOSS_INLINE Wide<T>::Vector positive_part(Wide<T>::Vector x) { return Wide<T>::max(Wide<T>::Vector{}, x); } \
+    FASTLOSS_INLINE Wide<T>::Vector exp_nonpositive(Wide<T>::Vector x) {                                            \
+        return wide_exp<T>(Wide<T>::max(Wide<T>::set(Constants<T>::exp_lowest), x));                                \
+    }                                                                                                               \
+    FASTLOSS_INLINE Wide<T>::Vector exp(Wide<T>::Vector x) {                                                        \
+        return exp_nonpositive(Wide<T>::min(Wide<T>::set(Constants<T>::exp_highest), x));                           \
+    }                                                                                                               \
+    FASTLOSS_INLINE Wide<T>::Vector log1p_unit(Wide<T>::Vector x) { return wide_log1p_unit<T>(x); }                 \
+    FASTLOSS_INLINE Wide<T>::Vector log(Wide<T>::Vector x, Wide<T>::Vector rest) { return wide_log<T>(x, rest); }   \
+    FASTLOSS_INLINE Wide<T>::Vector log(Wide<T>::Vector x) { return wide_log<T>(x, Wide<T>::set(0)); }              \
+    FASTLOSS_INLINE Wide<T>::Vector log1p(Wide<T>::Vector x) {                                                      \
+        const Wide<T>::Vector u = 1 + x;                                                                            \
+        const Wide<T>::Vector rest = x < 1 ? x - (u - 1) : (u < T(1e15) ? 1 - (u - x) : Wide<T>::set(0));           \
+        return log(u, rest);                                                                                        \
     }
 FASTLOSS_WIDE_FUNCTIONS(double)
 FASTLOSS_WIDE_FUNCTIONS(float)
