@@ -58,7 +58,10 @@ cdef enum:
     MOST_ROWS = 512  # a turn
     LEAST_ROWS = 32
     TURN_PRODUCTS = 1 << 21  # more or less, of a turn: 40 us
-    OUTPUTS = 32  # of a panel of columns, for a thread at a time
+    # Of a panel of columns, for a thread at a time: the panel is copied for each part. Few columns are shared out finer.
+    MOST_OUTPUTS = 128
+    LEAST_OUTPUTS = 32
+    TASKS = 4  # for each thread, if there are enough outputs
 
 
 cdef struct Pass:
@@ -74,7 +77,7 @@ cdef struct Pass:
     const char *offset  # or NULL
     Array y
     int64_t label_width
-    int64_t block, turn, panel  # rows, rows, columns
+    int64_t block, turn, panel, part  # rows, rows, columns, outputs
     char *z  # of a block
     double *losses  # of each turn
     int32_t *statuses
@@ -132,8 +135,8 @@ cdef void shift(int64_t n, int64_t k, const real *bias, const real *offset, real
 cdef void add_up(const Pass *job, int64_t block, int64_t n, int64_t task) noexcept nogil:
     """A part of R' (X_b, 1): some columns of X and some outputs; the last task is the column of ones."""
     cdef int64_t size = 4 if job.single else 8, k = job.k, width = job.p + 1
-    cdef int64_t parts = (k + OUTPUTS - 1) // OUTPUTS
-    cdef int64_t start = task // parts * job.panel, stop = min(job.p, start + job.panel), c = task % parts * OUTPUTS, i
+    cdef int64_t parts = (k + job.part - 1) // job.part
+    cdef int64_t start = task // parts * job.panel, stop = min(job.p, start + job.panel), c = task % parts * job.part, i
     cdef const char *x = job.x + block * job.stride * size
     cdef double *sums = job.sums + c * width
     if start >= job.p:
@@ -143,18 +146,23 @@ cdef void add_up(const Pass *job, int64_t block, int64_t n, int64_t task) noexce
                     <const double *>job.z)[i * k + c]
     elif job.single:
         table().f32.product.add_transposed(
-            <const float *>x, job.stride, n, start, stop, <const float *>job.z + c, k, min(<int64_t>OUTPUTS, k - c),
+            <const float *>x, job.stride, n, start, stop, <const float *>job.z + c, k, min(job.part, k - c),
             sums, width)
     else:
         table().f64.product.add_transposed(
-            <const double *>x, job.stride, n, start, stop, <const double *>job.z + c, k, min(<int64_t>OUTPUTS, k - c),
+            <const double *>x, job.stride, n, start, stop, <const double *>job.z + c, k, min(job.part, k - c),
             sums, width)
+
+
+cdef int64_t tasks_of(const Pass *job) noexcept nogil:
+    """How many parts R' (X_b, 1) has: see add_up."""
+    return (job.p + job.panel - 1) // job.panel * ((job.k + job.part - 1) // job.part) + 1
 
 
 cdef void run(const Pass *job, Team *team) noexcept nogil:
     """What each thread does."""
     cdef int64_t block = 0, n, task, done = 0, turns
-    cdef int64_t tasks = (job.p + job.panel - 1) // job.panel * ((job.k + OUTPUTS - 1) // OUTPUTS) + 1
+    cdef int64_t tasks = tasks_of(job)
     task = team.next()
     while block < job.n:
         n = min(job.block, job.n - block)
@@ -232,6 +240,9 @@ def loss_and_gradient(BlockLoss loss, X, W, b, labels, weight, offset, bint grad
         job.y.direct = job.y.contiguous and job.y.dtype == (FLOAT32 if job.single else FLOAT64)
         pack(&job, address(W), <char *>job.packed)
         threads = 1 if job.n * products <= SERIAL else resolve_threads(n_threads)
+        job.part = MOST_OUTPUTS
+        while job.part > LEAST_OUTPUTS and tasks_of(&job) < TASKS * threads:
+            job.part //= 2
         if threads > 1:
             with nogil, parallel(num_threads=threads):
                 run(&job, &team)

@@ -21,7 +21,7 @@ constexpr int tile_height = 8, tile_width = 3;  // registers of a tile: 24 of 32
 constexpr int tile_height = 4, tile_width = 3;  // 12 of 16
 #endif
 constexpr int64_t product_depth = 1024;  // numbers of a row at a time: a panel of W stays in the second cache
-constexpr int64_t product_rows = 256;    // rows of R' X at a time: the same for the columns of X
+constexpr int64_t product_rows = 384;    // rows of R' X at a time: the same for the columns of X
 
 template <class T>
 constexpr int64_t lanes_of = Pack<T, vector_bytes>::lanes;
@@ -144,11 +144,8 @@ static void add_transposed_outputs(const T* x, int64_t stride, int64_t n, int64_
         for (int64_t i = 0; i < n; i += product_rows) {
             const int64_t rows = std::min(product_rows, n - i);
             const T *xi = x + i * stride + j, *ri = r + i * r_stride;
-            if (valid == panel) {
-                add_panel<tile_width>(xi, stride, rows, ri, r_stride, k, valid, sums + j, sums_stride);
-                continue;
-            }
-            // What is read by registers must exist: the last columns are copied, with zeros beside them.
+            // Read once for each few outputs, and each row in a page of its own where rows are long: copied. What is
+            // read by registers must exist, so there are zeros beside the last columns.
             alignas(64) T copy[product_rows * panel];
             const int64_t width = (valid + lanes - 1) / lanes * lanes;
             for (int64_t row = 0; row < rows; ++row) {
