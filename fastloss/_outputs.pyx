@@ -58,7 +58,7 @@ cdef enum:
     MOST_ROWS = 512  # a turn
     LEAST_ROWS = 32
     TURN_PRODUCTS = 1 << 21  # more or less, of a turn: 40 us
-    # Of a panel of columns, for a thread at a time: the panel is copied for each part. Few columns are shared out finer.
+    # Of a panel of columns, for a thread at a time: the panel is copied for each part. Few columns: smaller parts.
     MOST_OUTPUTS = 128
     LEAST_OUTPUTS = 32
     TASKS = 4  # for each thread, if there are enough outputs

@@ -1,7 +1,6 @@
 // Runs a loss struct over one block of samples: the block functions of kernel.h.
 #pragma once
 #include <cstddef>
-#include <numeric>
 #include <type_traits>
 #include <utility>
 
@@ -41,9 +40,9 @@ template <class Loss>
 struct has_hard<Loss, std::void_t<typename Loss::Hard>> : std::true_type {};
 
 // Whether moving the numbers takes longer than the arithmetic. Only then do streamed stores pay: they save traffic, but
-// nothing is computed while a block of them drains. n = 10^7, float64, streamed against ordinary, in ms, squared error, Poisson and
-// binary cross-entropy: 7.4 and 8.6, 16.4 and 14.3, 25.3 and 22.2 on Zen 3 (AVX2); 5.4 and 6.8, 4.9 and 5.8, 6.3 and
-// 6.4 on Zen 5 (AVX-512).
+// nothing is computed while a block of them drains. n = 10^7, float64, streamed against ordinary, in ms, squared error,
+// Poisson and binary cross-entropy: 7.4 and 8.6, 16.4 and 14.3, 25.3 and 22.2 on Zen 3 (AVX2); 5.4 and 6.8, 4.9
+// and 5.8, 6.3 and 6.4 on Zen 5 (AVX-512).
 template <class Loss>
 constexpr bool bound_by_memory() {
 #if defined(__AVX512F__)
@@ -75,14 +74,19 @@ FASTLOSS_INLINE auto at(const Loss& loss, Place place, V y, V z, const T (*prepa
     return loss.at(y, z, place.load(prepared[number])...);
 }
 
-// Calls run(start, stop, at) for as many samples at a time as a loss prepares; at(place, y, z) is loss.at of the sample
-// at that place of them, with what has been prepared for it. Returns what is left to add to the sum.
+// A few lines of a gradient: while they drain, reading goes on. Squared error, n = 10^7, Zen 4, over a loop that moves
+// the same numbers: 1.3 with blocks of 1 KiB, 1.1 so.
+constexpr int64_t streamed_at_once = 64;  // samples
+
+// Calls run(start, stop, at) for some samples at a time, at most as many as a loss prepares; at(place, y, z) is loss.at
+// of the sample at that place of them, with what has been prepared for it. Returns what is left to add to the sum.
 template <class T, class Loss, bool derivatives, class Run>
-FASTLOSS_INLINE double each_block(const Loss& loss, int64_t n, const T* y, const T* z, bool goes_on, Run run) {
+FASTLOSS_INLINE double each_block(const Loss& loss, int64_t n, const T* y, const T* z, int64_t at_once, bool goes_on,
+                                  Run run) {
     constexpr int prepared = prepared_numbers<Loss>::value;
     double rest = 0;
-    for (int64_t start = 0; start < n; start += prepared_at_once) {
-        const int64_t stop = n - start < prepared_at_once ? n : start + prepared_at_once;
+    for (int64_t start = 0; start < n; start += at_once) {
+        const int64_t stop = n - start < at_once ? n : start + at_once;
         T found[prepared ? prepared : 1][prepared_stride];
         if constexpr (prepared > 0) {
             vmath::Next<T> next;
@@ -132,8 +136,10 @@ template <class T, class Loss, bool weighted, bool values, bool gradients, bool 
 static double run_block(const double* params, int64_t n, const T* y, const T* z, const T* weight, double scale,
                         T* value, T* gradient, T* hessian, int32_t* status) {
     const Loss loss(params);
+    constexpr bool derivatives = gradients || hessians;
     const bool goes_on = *status & FASTLOSS_GOES_ON, past_caches = gradients && *status & FASTLOSS_PAST_CACHES;
-    T spare[prepared_at_once];
+    const int64_t at_once = past_caches && !prepared_numbers<Loss>::value ? streamed_at_once : prepared_at_once;
+    alignas(64) T spare[prepared_at_once];
     double sum = 0;
     T bad_labels = 0, bad_predictions = 0, bad_weights = 0;
     const auto run = [&](int64_t start, int64_t stop, auto at) {
@@ -154,44 +160,9 @@ static double run_block(const double* params, int64_t n, const T* y, const T* z,
             stream(reinterpret_cast<const char*>(spare), reinterpret_cast<char*>(gradient + start),
                    (stop - start) * int64_t(sizeof(T)));
     };
-    const double rest = each_block < T, Loss, gradients || hessians > (loss, n, y, z, goes_on, run);
+    const double rest = each_block<T, Loss, derivatives>(loss, n, y, z, at_once, goes_on, run);
     report(bad_labels, bad_predictions, bad_weights, status);
     return sum + rest;
-}
-
-// The same for a gradient that goes past the caches, a few lines at a time: reading goes on while they drain. Sample i
-// of each group adds to sum i. Squared error, n = 10^7, Zen 4, over a loop that moves the same numbers: 1.3 with blocks
-// of 1 KiB that were copied when they were complete, 1.01 so.
-template <class T, class Loss, bool weighted>
-static double run_past_caches(const double* params, int64_t n, const T* y, const T* z, const T* weight, double scale,
-                              T*, T* gradient, T*, int32_t* status) {
-    constexpr int64_t group = 32;
-    const Loss loss(params);
-    double sums[group] = {};
-    T bad_labels[group] = {}, bad_predictions[group] = {}, bad_weights[group] = {};
-    alignas(64) T gradients[group];
-    const auto take = [&](int64_t i, int64_t j) {
-        const Sample<T> sample =
-            weigh<weighted>(loss, loss.at(y[i], z[i]), y[i], z[i], weighted ? weight[i] : T(1), scale);
-        sums[j] += sample.value;
-        bad_labels[j] += sample.bad_label;
-        bad_predictions[j] += sample.bad_prediction;
-        bad_weights[j] += sample.bad_weight;
-        gradients[j] = sample.gradient;
-    };
-    int64_t i = 0;
-    for (; i + group <= n; i += group) {
-#pragma omp simd
-        for (int64_t j = 0; j < group; ++j) take(i + j, j);
-        stream_lines(gradients, gradient + i);
-    }
-    for (int64_t j = 0; i + j < n; ++j) {
-        take(i + j, j);
-        gradient[i + j] = gradients[j];
-    }
-    const auto total = [](const auto& numbers) { return std::accumulate(numbers, numbers + group, 0 * *numbers); };
-    report(total(bad_labels), total(bad_predictions), total(bad_weights), status);
-    return total(sums);
 }
 
 #if FASTLOSS_WIDE
@@ -203,12 +174,14 @@ static double run_wide(const double* params, int64_t n, const T* y, const T* z, 
     const bool goes_on = *status & FASTLOSS_GOES_ON;
     const T factor = T(scale);
     vmath::WideSum<T> sum;
-    decltype(vmath::Wide<T>::set(0) == 0) bad = {};
+    decltype(vmath::Wide<T>::set(0) == 0) bad_labels = {}, bad_predictions = {};
     const auto run = [&](int64_t start, int64_t stop, auto at) {
         vmath::each<T>(stop - start, {}, [&](auto place) {
             const auto yi = place.load(y + start);
-            const auto point = at(place, yi, place.load(z + start));
-            if constexpr (checks_labels<Loss, T>::value) bad |= ~loss.label_ok(yi);
+            const auto zi = place.load(z + start);
+            const auto point = at(place, yi, zi);
+            if constexpr (checks_labels<Loss, T>::value) bad_labels |= ~loss.label_ok(yi);
+            if constexpr (checks_predictions<Loss, T>::value) bad_predictions |= ~loss.prediction_ok(zi);
             sum.add(place.keep(point.value));
             if (past_caches)
                 place.stream(gradient + start, factor * point.gradient);
@@ -216,10 +189,13 @@ static double run_wide(const double* params, int64_t n, const T* y, const T* z, 
                 place.store(gradient + start, factor * point.gradient);
         });
     };
-    const double rest = each_block<T, Loss, gradients>(loss, n, y, z, goes_on, run);
-    T bad_labels = 0;
-    for (int lane = 0; lane < vmath::Wide<T>::lanes; ++lane) bad_labels += bad[lane] ? T(1) : T(0);
-    report(bad_labels, T(0), T(0), status);
+    const double rest = each_block<T, Loss, gradients>(loss, n, y, z, prepared_at_once, goes_on, run);
+    const auto any = [](auto bad) {
+        T found = 0;
+        for (int lane = 0; lane < vmath::Wide<T>::lanes; ++lane) found += bad[lane] ? T(1) : T(0);
+        return found;
+    };
+    report(any(bad_labels), any(bad_predictions), T(0), status);
     return sum.total() + rest;
 }
 #endif
@@ -230,18 +206,15 @@ static double choose_outputs(const double* params, int64_t n, const T* y, const 
     const auto run = [&](auto block) {
         return block(params, n, y, z, weight, scale, value, gradient, hessian, status);
     };
-    const bool past_caches = gradient && *status & FASTLOSS_PAST_CACHES && starts_line(gradient);
-    if (!value && !hessian) {
 #if FASTLOSS_WIDE
-        if constexpr (goes_by_registers<Loss>::value && !weighted) {
-            if (past_caches) return run(run_wide<T, Loss, true, true>);
+    if constexpr (goes_by_registers<Loss>::value && !weighted) {
+        if (!value && !hessian) {
+            if (gradient && *status & FASTLOSS_PAST_CACHES && starts_line(gradient))
+                return run(run_wide<T, Loss, true, true>);
             return gradient ? run(run_wide<T, Loss, true, false>) : run(run_wide<T, Loss, false, false>);
         }
-#endif
-        if constexpr (prepared_numbers<Loss>::value == 0) {
-            if (past_caches) return run(run_past_caches<T, Loss, weighted>);
-        }
     }
+#endif
     if (hessian) {
         if (value) return run(run_block<T, Loss, weighted, true, true, true>);
         return run(run_block<T, Loss, weighted, false, true, true>);
@@ -274,9 +247,9 @@ static double scalar_block(const double* params, int64_t n, int64_t k, const T* 
                                                         status);
     }
     if constexpr (has_summed<Loss>::value) {
-        if (!weight && !value)
+        if (!weight && !value && !hessian)
             return choose_outputs<T, typename Loss::Summed, false>(params, n, y, z, nullptr, scale, nullptr, gradient,
-                                                                   hessian, status);
+                                                                   nullptr, status);
     }
     if (weight) return choose_outputs<T, Loss, true>(params, n, y, z, weight, scale, value, gradient, hessian, status);
     return choose_outputs<T, Loss, false>(params, n, y, z, nullptr, scale, value, gradient, hessian, status);

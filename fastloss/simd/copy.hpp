@@ -117,19 +117,9 @@ static inline void stream_line(const char* from, char* to) {
         _mm_stream_si128(reinterpret_cast<__m128i*>(to + part),
                          _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + part)));
 }
-#else
-static inline void stream_line(const char* from, char* to) { std::memcpy(to, from, 64); }
 #endif
 
 static inline bool starts_line(const void* address) { return reinterpret_cast<uintptr_t>(address) % 64 == 0; }
-
-// All of an array that fills whole lines, to where a line starts.
-template <class T, int64_t n>
-FASTLOSS_INLINE void stream_lines(const T (&from)[n], T* to) {
-    static_assert(n * sizeof(T) % 64 == 0, "whole lines");
-    for (int64_t i = 0; i < n; i += 64 / int64_t(sizeof(T)))
-        stream_line(reinterpret_cast<const char*>(from + i), reinterpret_cast<char*>(to + i));
-}
 
 // Copies to memory past the caches. An ordinary store first reads the line it is about to overwrite; for an output
 // that no cache will hold, that is a quarter of the traffic of a loss with two inputs. In bytes.

@@ -33,16 +33,16 @@ static Operations<T> operations() {
 }
 
 static const Table* table() {
-#define FASTLOSS_ENTRY(name, Loss)              \
-    {name,                                      \
-     1,                                         \
-     1,                                         \
-     scalar_block<float, Loss<float>>,          \
-     scalar_block<double, Loss<double>>,        \
-     nullptr,                                   \
-     nullptr,                                   \
-     bound_by_memory<Loss<double>>(),           \
-     prepared_numbers<Loss<double>>::value > 0, \
+#define FASTLOSS_ENTRY(name, Loss)                                               \
+    {name,                                                                       \
+     1,                                                                          \
+     1,                                                                          \
+     scalar_block<float, Loss<float>>,                                           \
+     scalar_block<double, Loss<double>>,                                         \
+     nullptr,                                                                    \
+     nullptr,                                                                    \
+     bound_by_memory<Loss<double>>(),                                            \
+     prepared_numbers<Loss<double>>::value > 0 || has_hard<Loss<double>>::value, \
      true},
 #define FASTLOSS_CATEGORICAL_ENTRY(name, block, weigh, soft) \
     {name,                                                   \

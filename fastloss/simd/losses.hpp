@@ -12,8 +12,9 @@
 //                               for. It asks memory for the next labels and predictions
 //     by_registers              whether at() and label_ok() take registers of numbers, too: see vmath_wide.hpp
 //     Hard, is_hard(params)     a struct for blocks whose labels are all 0 or 1, and whether these parameters allow it
-//     Summed                    a struct for samples without weights whose values are only summed; its
-//                               rest(n, prepared) is what at() leaves out of the sum of a block
+//     Summed                    a struct for samples without weights whose values are only summed, and their second
+//                               derivatives not asked for; its rest(n, prepared), if there is one, is what at() leaves
+//                               out of the sum of a block
 // All branch-free: selects between numbers that are computed anyway, so that compilers vectorise. What a caller does
 // not ask for is dropped as dead code. The list at the end is what the rest of the library sees.
 #pragma once
@@ -219,17 +220,30 @@ struct Clip {
         lower = eps > 0 && T(eps) == 0 ? L::denorm_min() : T(eps);
         upper = eps > 0 && T(1 - eps) > below_one ? below_one : T(1 - eps);
     }
-    static bool contains(T z) { return same_or_nan(bounded(z, T(0), T(1)), z); }
-    T operator()(T z) const { return bounded(z, lower, upper); }
-    bool leaves(T z) const { return same_or_nan(bounded(z, lower, upper), z); }
+    template <class V>
+    FASTLOSS_INLINE auto contains(V z) {
+        return same_or_nan(bounded(z, T(0), T(1)), z);
+    }
+    template <class V>
+    V operator()(V z) const {
+        return bounded(z, lower, upper);
+    }
+    template <class V>
+    auto leaves(V z) const {
+        return same_or_nan(bounded(z, lower, upper), z);
+    }
 
 private:
     // One instruction each; comparisons of vectors are dearer than products.
-    static T bounded(T z, T lower, T upper) {
-        const T above = z < lower ? lower : z;
-        return above > upper ? upper : above;
+    template <class V>
+    FASTLOSS_INLINE V bounded(V z, T lower, T upper) {
+        const V above = z < lower ? V{} + lower : z;
+        return above > upper ? V{} + upper : above;
     }
-    static bool same_or_nan(T a, T b) { return !std::islessgreater(a, b); }
+    template <class V>
+    FASTLOSS_INLINE auto same_or_nan(V a, V b) {
+        return ((a < b) | (a > b)) == 0;
+    }
 };
 
 // Binary cross-entropy of the probability z for labels 0 and 1: -log of what the label was given, z or 1 - z, after
@@ -238,23 +252,38 @@ template <class T>
 struct HardProbabilities {
     Clip<T> clip;
     explicit HardProbabilities(const double* params) : clip(params[2]) {}
-    bool prediction_ok(T z) const { return Clip<T>::contains(z); }
+    template <class V>
+    FASTLOSS_INLINE auto prediction_ok(V z) {
+        return Clip<T>::contains(z);
+    }
+    // What the label was given, and the rounding error of 1 - p, which is not lost.
+    template <class V>
+    struct Given {
+        V probability, rest;
+    };
+    template <class V>
+    Given<V> given(V y, V z) const {
+        const V p = clip(z), q = 1 - p;
+        return {y > 0 ? p : q, y > 0 ? V{} : (1 - q) - p};
+    }
     static constexpr int prepared = 2;
+    static constexpr bool by_registers = true;
     template <bool derivatives>
     void prepare(int64_t n, const T* y, const T* z, vmath::Next<T> next, T (*out)[prepared_stride]) const {
-        T given[prepared_stride], rest[prepared_stride];
+        T probability[prepared_stride], rest[prepared_stride];
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) {
-            const T p = clip(z[i]), q = 1 - p;
-            given[i] = y[i] > 0 ? p : q;
-            rest[i] = y[i] > 0 ? T(0) : (1 - q) - p;  // the rounding error of 1 - p is not lost
+            const auto found = given(y[i], z[i]);
+            probability[i] = found.probability;
+            rest[i] = found.rest;
         }
-        vmath::log_and_inverse<T, derivatives>(n, given, rest, out[0], out[1], next);
+        vmath::log_and_inverse<T, derivatives>(n, probability, rest, out[0], out[1], next);
     }
-    Point<T> at(T y, T z, T log_given, T inverse) const {
-        const bool inside = clip.leaves(z);
-        return {double(-log_given), inside ? vmath::negate_if_one(inverse, y) : T(0),
-                inside ? inverse * inverse : T(0)};
+    template <class V>
+    Point<V> at(V y, V z, V log_given, V inverse) const {
+        const auto inside = clip.leaves(z);
+        return {typename Point<V>::Value(-log_given), inside ? vmath::negate_if_one(inverse, y) : V{},
+                inside ? inverse * inverse : V{}};
     }
 };
 
