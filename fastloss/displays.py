@@ -250,12 +250,14 @@ class LossDisplay(_Display):
     def from_loss(
         cls, losses: Loss | Sequence[Loss], y_true: float = 0.0, predictions: ArrayLike | None = None, *, ax: Any = None
     ) -> LossDisplay:
-        """Draw losses; `ax` is a pair of axes."""
+        """Draw losses; `ax` is a pair of axes, as of ``plt.subplots(1, 2)``. ValueError if it is not two."""
         return cls(losses, y_true, predictions).plot(ax)
 
     def plot(self, ax: Any = None) -> LossDisplay:
         """Draw values at the left and gradients at the right; returns the display, with ``ax_`` and ``figure_``."""
         self.ax_ = np.ravel(new_axes(2) if ax is None else ax)
+        if len(self.ax_) != 2:
+            raise ValueError(f"ax must be two axes, one for values and one for gradients; got {len(self.ax_)}")
         self.figure_ = self.ax_[0].figure
         labels = np.full(len(self.predictions), self.y_true)
         for loss in self.losses:

@@ -150,7 +150,9 @@ def regularization_path(
     weights, positive
         As for `ElasticNet`.
     solver, tol, max_iter
-        As for `minimize`; each model is solved to a duality gap of ``tol`` times the loss at w = 0.
+        As for `minimize`; each model is solved to a duality gap of ``tol`` times the loss at w = 0. From 20 strengths
+        on ``"auto"`` takes `gram_newton` for fewer samples than for one model: where X is dense and has 5 times as many
+        rows as columns, or as many if the loss is quadratic.
     verbose : bool
         Print a line for each model.
 
@@ -230,7 +232,7 @@ def follow_path(
     def at(alpha: float) -> LinearObjective:
         return objective.with_penalty(penalty.with_strengths(alpha * l1_ratio, alpha * (1 - l1_ratio) / 2))
 
-    run = start_run(at(strengths[0]), solver, tol, max_iter)
+    run = start_run(at(strengths[0]), solver, tol, max_iter, models=len(strengths))
     if verbose:
         print(f"{objective.n_samples} samples, {objective.n_features} features, {len(strengths)} models")
         print(f"{'model':>9} {'alpha':>10} {'seconds':>9} {'objective':>16} {'gap':>10} {'support':>8}")

@@ -221,6 +221,29 @@ def test_agrees_with_their_paths(l1_ratio, positive, layout, shape):
     np.testing.assert_allclose(path.intercepts, y.mean() - coefs.T @ X.mean(axis=0), atol=1e-5)
 
 
+@pytest.mark.parametrize("loss", [fl.SquaredError(), LOGISTIC], ids=["squared", "logistic"])
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.6])
+@pytest.mark.parametrize("options", [{}, {"positive": True}, {"standardize": True}, {"weights": True}], ids=str)
+def test_long_paths_of_few_features_are_those_by_working_sets(loss, l1_ratio, options):
+    # They keep one Hessian, and, where the loss is quadratic, its factors from model to model.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 30)) + 0.5 * rng.normal(size=(150, 1))
+    X[:, 7], X[:, 8], X[:, 9] = X[:, 6], 0, 3  # a duplicate; what is of no use
+    y = X @ np.where(np.arange(30) % 3, 0, rng.normal(size=30)) + rng.normal(size=150)
+    y = (y > 0) * 1.0 if loss is LOGISTIC else y
+    if "weights" in options:
+        options = {"weights": np.where(np.arange(30) < 2, 0, rng.uniform(0.5, 2, 30))}
+    by_hessian, by_sets = (
+        fl.regularization_path(X, y, loss, l1_ratio=l1_ratio, n_alphas=40, tol=1e-8, solver=solver, **options)
+        for solver in ("auto", "prox_newton")
+    )
+    assert by_hessian.success
+    assert by_sets.success
+    np.testing.assert_allclose(by_hessian.objectives, by_sets.objectives, rtol=1e-7)
+    for i in range(40):
+        np.testing.assert_allclose(by_hessian.coef(i) @ X.T, by_sets.coef(i) @ X.T, atol=2e-3 * np.abs(X).max())
+
+
 @pytest.mark.parametrize("tol", [1e-6, 1e-9])
 @pytest.mark.parametrize("layout", ["C", "F", "CSR", "CSC"])
 def test_almost_as_many_features_in_use_as_samples(layout, tol):

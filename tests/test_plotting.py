@@ -151,3 +151,5 @@ def test_display_of_losses(pyplot):
     entropy = LossDisplay.from_loss(fl.BinaryCrossEntropy(), 1.0)
     x, value = entropy.ax_[0].lines[0].get_data()
     np.testing.assert_allclose(value, -np.log(x), rtol=1e-9)
+    with pytest.raises(ValueError, match=r"^ax must be two axes"):
+        LossDisplay.from_loss(fl.Huber(), ax=values)

@@ -85,7 +85,7 @@ def fit(
 ) -> Result:
     """Minimise; with scikit-learn's warning where not even `tol` itself was reached."""
     wanted = tolerance(tol, objective.X, smooth=objective.has_many_outputs and not objective.penalty.l1)
-    result = start_run(objective, "auto", wanted, max_iter, w0, once=True, verbose=verbose)(objective)
+    result = start_run(objective, "auto", wanted, max_iter, w0, verbose=verbose)(objective)
     rounded = result.message == ROUNDED and objective.X.dtype == np.float32  # nothing would help
     if warn and not result.success and not rounded:
         warn_unless_converged(result.duality_gap, tol * objective.loss_at_zero, result.message)

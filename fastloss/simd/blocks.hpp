@@ -111,15 +111,16 @@ struct Sample {
 
 template <bool weighted, class Loss, class T>
 FASTLOSS_INLINE Sample<T> weigh(const Loss& loss, const Point<T>& point, T y, T z, T w, double scale) {
-    const bool keep = !weighted || !(w == 0);  // a select, not a product: 0 * inf must be 0
+    const bool gone = weighted && w == 0;  // a select, not a product: 0 * inf must be 0
     // Neither need be in the range of float, the product is.
     const T factor = weighted ? T(double(w) * scale) : T(scale);
     bool label_ok = true, prediction_ok = true;
-    if constexpr (checks_labels<Loss, T>::value) label_ok = !keep | loss.label_ok(y);
-    if constexpr (checks_predictions<Loss, T>::value) prediction_ok = !keep | loss.prediction_ok(z);
-    return {weighted ? (keep ? point.value * double(w) : 0.0) : double(point.value),
-            keep ? factor * point.gradient : T(0),
-            keep ? factor * point.hessian : T(0),
+    // Not ||, which is a branch: the whole loop would not be vectorised.
+    if constexpr (checks_labels<Loss, T>::value) label_ok = gone | loss.label_ok(y);
+    if constexpr (checks_predictions<Loss, T>::value) prediction_ok = gone | loss.prediction_ok(z);
+    return {weighted ? (gone ? 0.0 : point.value * double(w)) : double(point.value),
+            gone ? T(0) : factor * point.gradient,
+            gone ? T(0) : factor * point.hessian,
             label_ok ? T(0) : T(1),
             prediction_ok ? T(0) : T(1),
             !weighted || weight_ok(w) ? T(0) : T(1)};

@@ -67,9 +67,9 @@ def minimize(
     w0 : array_like of shape (obj.size,), optional
         Where to start; zeros by default.
     solver : {"auto", "prox_newton", "gram_newton", "lbfgs", "fista", "ista"}
-        ``"auto"`` chooses: `gram_newton` where X is dense and has 20 times as many rows as columns (and 2,000, unless
-        the loss is quadratic; with one output 5 times are enough where n p^2 is at most 2^24), and there are at most
-        2,000 coefficients; else `prox_newton`. For several outputs without an L1 penalty it is `lbfgs`, unless there
+        ``"auto"`` chooses, for one model: `gram_newton` where X is dense and has 20 times as many rows as columns (and
+        2,000, unless the loss is quadratic; with one output 5 times are enough where n p^2 is at most 2^24), and there
+        are at most 2,000 coefficients; else `prox_newton`. For several outputs without an L1 penalty it is `lbfgs`, unless there
         are few coefficients.
         ``"ista"`` is proximal gradient without momentum.
     tol : float
@@ -120,22 +120,22 @@ def start_run(
     max_iter: int | None,
     w0: ArrayLike | None = None,
     *,
-    once: bool = False,
+    models: int = 1,
     verbose: bool = False,
 ) -> Callable[[LinearObjective], Result]:
     """What minimises objectives that differ from the first in their penalty alone, each from the solution before.
 
-    The first starts from w0. It does not warn where a tolerance was not reached: the result says so. With `once` there
-    will be no objective but the first.
+    The first starts from w0. It does not warn where a tolerance was not reached: the result says so. `models` is how
+    many objectives there will be.
     """
-    name = _choose(obj, solver)
+    name = _choose(obj, solver, models)
     if name not in STATES:
         return _restarts(SOLVERS[name], null_start(obj) if w0 is None else w0, tol, max_iter, verbose)
     check_newton(obj, name)
     state_of, default = STATES[name]
     limit = check_max_iter(max_iter, default)
     with _not_finite_is_found():
-        state = state_of(obj, w0, path=not once)
+        state = state_of(obj, w0, path=models > 1)
 
     def go_on(other: LinearObjective) -> Result:
         monitor = Monitor(other, name, tol, None, verbose)
@@ -160,8 +160,8 @@ def _restarts(
     return go_on
 
 
-def _choose(obj: LinearObjective, solver: str) -> str:
-    """The solver that is asked for; with "auto" the one that is likely the fastest."""
+def _choose(obj: LinearObjective, solver: str, models: int = 1) -> str:
+    """The solver that is asked for; with "auto" the one that is likely the fastest for so many models."""
     if not isinstance(solver, str) or (solver != "auto" and solver not in SOLVERS):
         raise ValueError(f"solver must be 'auto', {', '.join(map(repr, SOLVERS))}; got {solver!r}")
     if solver != "auto":
@@ -170,7 +170,7 @@ def _choose(obj: LinearObjective, solver: str) -> str:
         return "fista"
     if obj.has_many_outputs and not obj.penalty.l1 and not obj.penalty.positive and len(obj.costs) > FEW:
         return "lbfgs"  # all coefficients of all classes are used: too many for a working set
-    return "gram_newton" if fits(obj) else "prox_newton"
+    return "gram_newton" if fits(obj, models) else "prox_newton"
 
 
 def _not_finite_is_found() -> np.errstate:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastloss._descent import GramModel
 from fastloss.objective import Point
-from fastloss.solvers._model import minimise_model
+from fastloss.solvers._model import Memory, minimise_model
 from fastloss.solvers.result import (
     ROUNDED,
     Monitor,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MAX_ITER = 100  # steps
 FEWEST = 2000  # samples, where the Hessian is of a part of them
 LARGEST = 2000  # coefficients: a Hessian of 32 MB
+MANY_MODELS = 20  # along a path are worth a Hessian of all features, also where there are fewer samples
 PASSES = 8  # products for each number of X: about half a pass; twice as many rows gained nothing
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
 FEW_FEATURES = 16  # the Hessian of all rows takes no longer than a pass or two
@@ -44,11 +45,13 @@ SMALLEST_SHARE = 1e-10  # of a step
 ROUNDING = 16  # units in the last place of an objective
 
 
-def fits(obj: LinearObjective) -> bool:
-    """Whether a problem is of the shape that this solver is for."""
+def fits(obj: LinearObjective, models: int = 1) -> bool:
+    """Whether a problem is of the shape that this solver is for: that of one model, or of several along a path."""
     few = 20 * obj.n_features if obj.loss.quadratic else max(FEWEST, 20 * obj.n_features)
-    if has_cheap_hessian(obj) and not obj.has_many_outputs:
+    if not obj.has_many_outputs and (has_cheap_hessian(obj) or models >= MANY_MODELS):
         few = 5 * obj.n_features
+    if models >= MANY_MODELS and obj.loss.quadratic:
+        few = obj.n_features
     if not obj.is_dense or len(obj.costs) > LARGEST or obj.n_samples < few:
         return False
     # Where the loss is about linear, a Hessian of steps past says little of the next one.
@@ -116,6 +119,7 @@ class GramNewton:
         self.hessian: NDArray[np.float64] | None = None
         self.every = 1 if path else stride(obj)
         self.known = self.every == 1 and obj.loss.quadratic  # the Hessian says all
+        self.memory: Memory | None = Memory() if self.known else None
         self.fresh = self.every == 1 and has_cheap_hessian(obj) and not obj.loss.quadratic
         if self.every > 1 and not obj.coefficients(start).any() and not path:
             part = obj.rows(slice(None, None, self.every if obj.loss.quadratic else 2 * self.every))
@@ -154,13 +158,12 @@ class GramNewton:
             height = loss - obj.least_loss
             # A gradient that is so small a part of itself is that of an objective as near as the square of it.
             wanted = monitor.threshold if obj.has_duality_gap else monitor.threshold**2 * height
-            step, predicted = newton_direction(hessian, x, gradient, costs, height, wanted)
+            step, turned, predicted = newton_direction(hessian, x, gradient, costs, height, wanted, self.memory)
             step = obj.balanced(step)
             new = x + share * step
             if self.known:
-                turned = hessian @ step
-                there = loss + float(gradient @ step) + 0.5 * float(step @ turned)
-                self.point = Point(new, there, gradient + turned, None)
+                there = loss + 0.5 * float((gradient + turned) @ step)
+                self.point = Point(new, there, turned, None)
                 continue
             found = obj.point(new)
             noise = ROUNDING * float(np.finfo(obj.X.dtype).eps) * max(abs(fun), height)
@@ -211,7 +214,7 @@ def solve_roughly(part: LinearObjective, x: NDArray[np.float64]) -> NDArray[np.f
     loss, gradient = part.loss_and_gradient(x)
     threshold = 1e-4 * abs(loss)
     for _ in range(8):
-        step, predicted = newton_direction(
+        step, _, predicted = newton_direction(
             sampled_hessian(part, x, 1), x, gradient, costs, loss - part.least_loss, threshold
         )
         before = loss + costs.value(x)
@@ -251,12 +254,15 @@ def newton_direction(
     costs: Costs,
     height: float,
     threshold: float,
-) -> tuple[NDArray[np.float64], float]:
-    """To the minimum of the model, and by how much it falls."""
-    model = GramModel(hessian, gradient, x, costs)
+    memory: Memory | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """To the minimum of the model, its gradient there, and by how much it falls; `memory` is of the same Hessian."""
+    model = GramModel(hessian, gradient, x, costs, memory.last if memory else None)
+    if memory:
+        memory.last = model
     start = model.objective()
-    minimise_model(model, height, 0.05 * threshold, 1)
-    return model.c - x, start - model.objective()
+    minimise_model(model, height, 0.05 * threshold, 1, memory=memory)
+    return model.c - x, model.gradient(1), start - model.objective()
 
 
 def update(hessian: NDArray[np.float64], step: NDArray[np.float64], change: NDArray[np.float64]) -> bool:
