@@ -69,8 +69,8 @@ def minimize(
     solver : {"auto", "prox_newton", "gram_newton", "lbfgs", "fista", "ista"}
         ``"auto"`` chooses, for one model: `gram_newton` where X is dense and has 20 times as many rows as columns (and
         2,000, unless the loss is quadratic; with one output 5 times are enough where n p^2 is at most 2^24), and there
-        are at most 2,000 coefficients; else `prox_newton`. For several outputs without an L1 penalty it is `lbfgs`, unless there
-        are few coefficients.
+        are at most 2,000 coefficients; else `prox_newton`. For several outputs without an L1 penalty it is `lbfgs`,
+        unless there are few coefficients.
         ``"ista"`` is proximal gradient without momentum.
     tol : float
         Stop when the duality gap is at most ``tol`` times the loss at w = 0. Where no gap is known (no penalty, or a
