@@ -133,20 +133,23 @@ FASTLOSS_INLINE void softplus_parts(int64_t n, const T* z, T* e, T* log1p_e, T* 
 // up with zeros.
 template <class T>
 static double sum_log1p(int64_t n, T* e) {
-    constexpr int64_t factors = 8, lanes = 16;
-    const int64_t width = (n + factors * lanes - 1) / (factors * lanes) * lanes;
-    std::fill(e + n, e + factors * width, T(0));
-    const auto times = [](auto a, auto b) { return a * b + (a + b); };
-    each<T>(width, Next<T>(), [=](auto at) {
-        const auto pair = [=](int64_t first) {
-            return times(at.load(e + first * width), at.load(e + (first + 1) * width));
-        };
-        at.store(e, times(times(pair(0), pair(2)), times(pair(4), pair(6))));
-    });
-    log1p(width, e, e);
+    constexpr int64_t factors = 8, lanes = 16, few = 32;
+    int64_t logarithms = n;
+    if (n <= few) {  // blocks of a linear model's rows
+        each<T>(n, Next<T>(), [=](auto at) { at.store(e, log1p_unit(at.load(e))); });
+    } else {
+        const int64_t width = logarithms = (n + factors * lanes - 1) / (factors * lanes) * lanes;
+        std::fill(e + n, e + factors * width, T(0));
+        const auto times = [](auto a, auto b) { return a * b + (a + b); };
+        each<T>(width, Next<T>(), [=](auto at) {
+            const auto pair = [=](int64_t i) { return times(at.load(e + i * width), at.load(e + (i + 1) * width)); };
+            at.store(e, times(times(pair(0), pair(2)), times(pair(4), pair(6))));
+        });
+        log1p(width, e, e);
+    }
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < width; ++i) sum += double(e[i]);
+    for (int64_t i = 0; i < logarithms; ++i) sum += double(e[i]);
     return sum;
 }
 
