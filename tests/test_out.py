@@ -136,8 +136,7 @@ def test_large_outputs(dtype, isa):
     np.testing.assert_array_equal(out, z)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("first", [0, 3])
+@pytest.mark.parametrize(("weighted", "first"), [(False, 0), (True, 3)])
 def test_large_gradients_are_those_of_small_ones(case, dtype, isa, weighted, first):
     n = case.rows(1000)
     y, z = case.sample(n, dtype)
