@@ -17,7 +17,7 @@ cdef enum:
     SERIAL = 16384  # up to so many samples, starting threads costs more than it saves
     # Inputs this large come from memory: they go through kernels in turns, and all lines of a turn are asked for at
     # once, before the first of them is read. Over a loop that moves the same numbers, squared error of 10^7 samples
-    # takes 1.01 so; 1.08 with turns of 1 KiB, 1.14 of 4 KiB, 1.15 where it is left to the CPU's own prefetchers
+    # took 1.01 so; 1.08 with turns of 1 KiB, 1.14 of 4 KiB, 1.15 where it is left to the CPU's own prefetchers
     # (Zen 4). Rows of few numbers: 10^7 logits of 10 classes 9.0 ms, 9.5 where the turn after the next is asked for.
     MEMORY_BYTES = 12 << 20
     TURN = 2048  # bytes of the predictions

@@ -54,7 +54,7 @@ def _spam() -> None:
     print(f"{'spam y':>8} {'predicted p':>12} {'what is charged':>16} {'loss':>10}")
     for label, guess, loss in zip(y, p, losses, strict=True):
         print(f"{label:>8.0f} {guess:>12.2f} {f'-log {guess if label else 1 - guess:.2f}':>16} {loss:>10.6f}")
-    print(f"mean = {fl.binary_cross_entropy(y, p):.15g}")
+    print(f"mean = {fl.binary_cross_entropy(y, p)!r}")
     sure, even = fl.binary_cross_entropy([1], [0.01]), fl.binary_cross_entropy([1], [0.5])
     print(f"-log 0.01 = {sure:.6f}, -log 0.5 = {even:.6f}")
 

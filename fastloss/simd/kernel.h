@@ -25,7 +25,7 @@
 
 #define FASTLOSS_KERNEL_VERSION 1
 
-/* Bits of the status; the last one is for a loss of a user's own, which raised an exception for a sample. */
+/* Bits of the status. FASTLOSS_RAISED: a loss of a user's own raised an exception for a sample. */
 enum {
     FASTLOSS_BAD_LABEL = 1,
     FASTLOSS_BAD_PREDICTION = 2,

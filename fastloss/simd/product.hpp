@@ -1,6 +1,6 @@
 // Products of dense rows X with matrices of some outputs: Z = X W' and S += R' X, for models with K outputs. Both keep
-// a tile of the result in registers, and none of them copies X: numbers of the left factor are taken one by one, those
-// of the right one by registers.
+// a tile of the result in registers, and no more of X is copied than a panel of some rows and columns: numbers of the
+// left factor are taken one by one, those of the right one by registers.
 //
 // Of the peak: 85 to 90 % in cache on Zen 4, where OpenBLAS 0.3.31 with its kernels for AVX-512 has 57 % at K = 100, p
 // = 500. With AVX2, whose 16 registers hold tiles of half the size, BLAS was faster by a tenth: it, the baseline, and

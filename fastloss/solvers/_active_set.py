@@ -50,9 +50,9 @@ def find_minimum(model: Model, systems: Systems, height: float, wanted: float, n
     costly = (costs.up > 0) | (costs.down > 0)
     model.move(np.zeros_like(c))
     constant = -model.gradient(n_threads)  # the forces where all is 0
-    systems.begin()
+    unsettled = 0
     for turn in range(MAX_TURNS):
-        solved = systems.solve(model, signs, constant, c, n_threads)
+        solved = systems.solve(model, signs, constant, c, unsettled, n_threads)
         if solved is None:
             break
         c, signs = solved
@@ -69,7 +69,7 @@ def find_minimum(model: Model, systems: Systems, height: float, wanted: float, n
             break
         c[leaving] = signs[leaving] = 0
         signs[entering] = np.sign(force[entering])
-        systems.learn(changes, before)
+        unsettled += 2 * changes > before
         before = changes
     if not model.objective() < objective:
         model.move(start)
@@ -81,15 +81,9 @@ class Systems(ABC):
 
     exact: bool  # whether the solutions are: where no sign changes, they are then the minimum
 
-    def begin(self) -> None:  # noqa: B027
-        """Another model."""
-
-    def learn(self, changes: int, before: int) -> None:  # noqa: B027
-        """How many coordinates enter and leave, and how many did the last time."""
-
     @abstractmethod
     def solve(
-        self, model: Model, signs: Floats, constant: Floats, c: Floats, n_threads: int | None
+        self, model: Model, signs: Floats, constant: Floats, c: Floats, unsettled: int, n_threads: int | None
     ) -> tuple[Floats, Floats] | None:
         """The point where the forces on the coordinates with a sign are what these cost, and the others are 0.
 
@@ -101,6 +95,8 @@ class Systems(ABC):
             -1, 0 or 1; the forces where all coordinates are 0.
         c : ndarray of shape (m,)
             A point near the one sought.
+        unsettled : int
+            How many times the set has changed by more than half as many coordinates as the time before.
         n_threads : int or None
             As everywhere.
 
@@ -142,7 +138,7 @@ class Factors(Systems):
         return bool((ridge[places[here]] == self.ridge[here]).all())
 
     def solve(
-        self, model: Model, signs: Floats, constant: Floats, c: Floats, n_threads: int | None
+        self, model: Model, signs: Floats, constant: Floats, c: Floats, unsettled: int, n_threads: int | None
     ) -> tuple[Floats, Floats] | None:
         """As `Systems` says."""
         inside = self.hold(np.flatnonzero(signs), model, n_threads)
@@ -197,32 +193,20 @@ class Gradients(Systems):
 
     exact = False
 
-    def __init__(self) -> None:
-        self.ratio = RATIO
-
     def price(self, model: ResidualModel, support: Places) -> int:
         """About how many operations finding a minimum takes."""
         return ITERATIONS * model.sweep_cost(len(support))
 
-    def begin(self) -> None:
-        """Forget what the last model took."""
-        self.ratio = RATIO
-
-    def learn(self, changes: int, before: int) -> None:
-        """Solve better where the set does not settle."""
-        if 2 * changes > before:
-            self.ratio /= 10
-
     def solve(
-        self, model: Model, signs: Floats, constant: Floats, c: Floats, n_threads: int | None
+        self, model: Model, signs: Floats, constant: Floats, c: Floats, unsettled: int, n_threads: int | None
     ) -> tuple[Floats, Floats] | None:
-        """As `Systems` says, about."""
+        """As `Systems` says, about; better where the set does not settle."""
         assert isinstance(model, ResidualModel)
         inside, costs, result = np.flatnonzero(signs), pressure(model.penalty, signs), np.zeros_like(c)
         price = np.abs(costs[inside])
         least = CLOSE * np.where(price > 0, price, price.max(initial=0.0))
         pull = (constant - costs)[inside]
-        result[inside], _ = model.solve(inside, pull, c[inside], least, self.ratio, PATIENCE, n_threads)
+        result[inside], _ = model.solve(inside, pull, c[inside], least, RATIO / 10**unsettled, PATIENCE, n_threads)
         return result, signs
 
 
