@@ -13,17 +13,42 @@ namespace fastloss {
 
 // ---- rows
 
+// How far ahead, in numbers of X, a pass over n rows asks for what follows; 0: not at all. X' r asks again, at half the
+// distance, for what X w has asked for: of the first requests many are dropped, since only two dozen lines can be on
+// their way. The CPU's own prefetchers stop at the end of each page, and with four rows side by side find no stream.
+// Logistic regression, 400,000 x 100, Zen 4, over the time to read X once: 2.2 without, 1.6 where X w asks, 1.3 where
+// X' r does, 1.0 where both do; the same distance for both as good, twice the distance in X' r 1.1 to 1.2.
+constexpr int64_t ahead_of_dot = 32 << 10, ahead_of_add = 16 << 10;  // bytes, but at least
+constexpr int64_t rows_at_once = 8;
+
+template <class T>
+FASTLOSS_INLINE int64_t numbers_ahead(const Matrix* matrix, int64_t bytes_ahead, int64_t shortest) {
+    constexpr int64_t cached = 4 << 20, farthest = 512 << 10;  // what lies farther would push out what is nearer
+    const int64_t bytes = std::max(int64_t(1), matrix->p * int64_t(sizeof(T)));
+    const int64_t far = std::max(rows_at_once, bytes_ahead / bytes + 1);
+    return matrix->n * bytes > cached && bytes >= shortest && far * bytes <= farthest ? far * matrix->stride : 0;
+}
+
+// Asks for a line of each of some rows, `ahead` numbers behind x.
+template <int rows, class T>
+FASTLOSS_INLINE void ask_rows(const T* x, int64_t stride, int64_t ahead) {
+    if (ahead)
+        for (int i = 0; i < rows; ++i) prefetch_far(reinterpret_cast<const char*>(x + i * stride + ahead));
+}
+
 #if defined(__GNUC__)
 // z += X w for up to four rows, numbers from j on: in vectors, then in vectors of half the size, at the end one by one.
 // The order of the sums depends on p and the instruction set alone.
 template <int rows, int bytes = vector_bytes, class T>
-FASTLOSS_INLINE void dot_few(const T* x, int64_t stride, int64_t p, const T* w, T* z, int64_t j = 0) {
+FASTLOSS_INLINE void dot_few(const T* x, int64_t stride, int64_t p, const T* w, T* z, int64_t ahead, int64_t j = 0) {
     using P = Pack<T, bytes>;
+    constexpr int64_t line = 64 / int64_t(sizeof(T));
     if (j + P::lanes <= p) {
         const T *x1 = x + (rows > 1 ? stride : 0), *x2 = x + (rows > 2 ? 2 * stride : 0),
                 *x3 = x + (rows > 3 ? 3 * stride : 0);
         typename P::Vector s0 = {}, s1 = {}, s2 = {}, s3 = {};
         for (; j + P::lanes <= p; j += P::lanes) {
+            if (P::lanes == line || j % line == 0) ask_rows<rows>(x + j, stride, ahead);
             const auto wj = P::load(w + j);
             s0 += P::load(x + j) * wj;
             if (rows > 1) s1 += P::load(x1 + j) * wj;
@@ -36,7 +61,7 @@ FASTLOSS_INLINE void dot_few(const T* x, int64_t stride, int64_t p, const T* w, 
         if (rows > 3) z[3] += P::sum(s3);
     }
     if constexpr (bytes > 16)
-        dot_few<rows, bytes / 2>(x, stride, p, w, z, j);
+        dot_few<rows, bytes / 2>(x, stride, p, w, z, ahead, j);
     else
         for (; j < p; ++j)
             for (int i = 0; i < rows; ++i) z[i] += x[i * stride + j] * w[j];
@@ -75,7 +100,7 @@ FASTLOSS_INLINE T dot_row(const T* x, int64_t p, const T* w) {
 }
 
 template <int rows, class T>
-FASTLOSS_INLINE void dot_few(const T* x, int64_t stride, int64_t p, const T* w, T* z) {
+FASTLOSS_INLINE void dot_few(const T* x, int64_t stride, int64_t p, const T* w, T* z, int64_t) {
     for (int i = 0; i < rows; ++i) z[i] += dot_row(x + i * stride, p, w);
 }
 #endif
@@ -85,22 +110,21 @@ FASTLOSS_INLINE void dot_few(const T* x, int64_t stride, int64_t p, const T* w, 
 template <class T>
 static void dense_dot_rows(const Matrix* matrix, int64_t start, int64_t n, const T* w, T* z) {
     const int64_t stride = matrix->stride, p = matrix->p;
+    const int64_t ahead = numbers_ahead<T>(matrix, ahead_of_dot, 256);  // for less, too many requests
     const T* x = static_cast<const T*>(matrix->data) + start * stride;
     int64_t i = 0;
-    for (; i + 4 <= n; i += 4) dot_few<4>(x + i * stride, stride, p, w, z + i);
-    for (; i < n; ++i) dot_few<1>(x + i * stride, stride, p, w, z + i);
+    for (; i + 4 <= n; i += 4) dot_few<4>(x + i * stride, stride, p, w, z + i, ahead);
+    for (; i < n; ++i) dot_few<1>(x + i * stride, stride, p, w, z + i, ahead);
 }
 
-// g += X' r for a few rows; meanwhile what lies `ahead` numbers behind each of their numbers is asked for, unless that
-// is 0.
+// g += X' r for a few rows.
 template <int rows, class T>
 FASTLOSS_INLINE void add_few(const T* x, int64_t stride, int64_t p, const T* r, double* g, int64_t ahead) {
     constexpr int64_t line = 64 / int64_t(sizeof(T));
     T factor[rows];
     for (int i = 0; i < rows; ++i) factor[i] = r[i];
     const auto add = [&](int64_t start, int64_t count) {
-        if (ahead)
-            for (int i = 0; i < rows; ++i) prefetch_far(reinterpret_cast<const char*>(x + i * stride + start + ahead));
+        ask_rows<rows>(x + start, stride, ahead);
 #pragma omp simd
         for (int64_t j = start; j < start + count; ++j) {
             T sum = 0;
@@ -114,16 +138,14 @@ FASTLOSS_INLINE void add_few(const T* x, int64_t stride, int64_t p, const T* r, 
 }
 
 // g += X' r for the same rows. Eight rows are added in T before they join the sum over all rows, which is double:
-// g is then read and written once for eight rows of X. What follows is asked for here, where nothing waits for memory:
-// the CPU's own prefetchers stop at the end of each page, and rest while dense_dot_rows does.
+// g is then read and written once for eight rows of X.
 template <class T>
 static void dense_add_rows(const Matrix* matrix, int64_t start, int64_t n, const T* r, double* g) {
-    constexpr int64_t bytes_ahead = 32 << 10, cached = 4 << 20;
-    const int64_t stride = matrix->stride, p = matrix->p, bytes = std::max(int64_t(1), p * int64_t(sizeof(T)));
+    const int64_t stride = matrix->stride, p = matrix->p;
     const T* x = static_cast<const T*>(matrix->data) + start * stride;
-    const int64_t ahead = matrix->n * bytes > cached ? (bytes_ahead / bytes + 1) * stride : 0;
+    const int64_t ahead = numbers_ahead<T>(matrix, ahead_of_add, 0);
     int64_t i = 0;
-    for (; i + 8 <= n; i += 8) add_few<8>(x + i * stride, stride, p, r + i, g, ahead);
+    for (; i + rows_at_once <= n; i += rows_at_once) add_few<rows_at_once>(x + i * stride, stride, p, r + i, g, ahead);
     for (; i < n; ++i) add_few<1>(x + i * stride, stride, p, r + i, g, ahead);
 }
 
