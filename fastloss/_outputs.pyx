@@ -182,7 +182,7 @@ cdef void run(const Pass *job, Team *team) noexcept nogil:
 
 
 def are_here():
-    """Whether the instruction set in use has what a pass takes; BLAS is as fast where not."""
+    """Whether the instruction set in use has what a pass takes."""
     return table().f64.product.multiply != NULL
 
 

@@ -80,7 +80,7 @@ class LinearObjective:
         K, where it is not what ``y`` says; for a loss of many outputs only.
     n_threads : int, optional
         As for the losses: results do not depend on it, to the last bit. Products of a dense X with K classes are left
-        to NumPy's BLAS, with its own number of threads, unless the instruction set is AVX-512 and all rows count.
+        to NumPy's BLAS, with its own number of threads, unless the CPU has AVX2 and all rows count.
 
     Raises
     ------

@@ -134,10 +134,10 @@ static double weigh_categorical(const double* params, int64_t n, int64_t k, cons
 }
 
 // name, block function, function that weighs labels; each for integer labels and for rows of probabilities.
-#define FASTLOSS_CATEGORICAL_LOSSES(LOSS)                                                                \
-    LOSS("categorical_cross_entropy_logits", categorical_logits, weigh_categorical, false)               \
-    LOSS("categorical_cross_entropy_logits_soft", categorical_logits, weigh_categorical, true)           \
-    LOSS("categorical_cross_entropy_probabilities", categorical_probabilities, weigh_categorical, false) \
-    LOSS("categorical_cross_entropy_probabilities_soft", categorical_probabilities, weigh_categorical, true)
+#define FASTLOSS_CATEGORICAL_LOSSES(LOSS)                                                                       \
+    LOSS("categorical_cross_entropy_logits", categorical_logits, weigh_categorical, false, true)                \
+    LOSS("categorical_cross_entropy_logits_soft", categorical_logits, weigh_categorical, true, false)           \
+    LOSS("categorical_cross_entropy_probabilities", categorical_probabilities, weigh_categorical, false, false) \
+    LOSS("categorical_cross_entropy_probabilities_soft", categorical_probabilities, weigh_categorical, true, false)
 
 }  // namespace fastloss

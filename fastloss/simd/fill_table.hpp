@@ -44,16 +44,16 @@ static const Table* table() {
      bound_by_memory<Loss<double>>(),                                            \
      prepared_numbers<Loss<double>>::value > 0 || has_hard<Loss<double>>::value, \
      true},
-#define FASTLOSS_CATEGORICAL_ENTRY(name, block, weigh, soft) \
-    {name,                                                   \
-     soft ? 0 : 1,                                           \
-     0,                                                      \
-     block<float, soft>,                                     \
-     block<double, soft>,                                    \
-     weigh<float, soft>,                                     \
-     weigh<double, soft>,                                    \
-     bound_by_memory<SquaredError<double>>(),                \
-     false,                                                  \
+#define FASTLOSS_CATEGORICAL_ENTRY(name, block, weigh, soft, asks) \
+    {name,                                                         \
+     soft ? 0 : 1,                                                 \
+     0,                                                            \
+     block<float, soft>,                                           \
+     block<double, soft>,                                          \
+     weigh<float, soft>,                                           \
+     weigh<double, soft>,                                          \
+     bound_by_memory<SquaredError<double>>(),                      \
+     asks,                                                         \
      false},
     static const LossEntry losses[] = {FASTLOSS_LOSSES(FASTLOSS_ENTRY)
                                            FASTLOSS_CATEGORICAL_LOSSES(FASTLOSS_CATEGORICAL_ENTRY)};

@@ -28,7 +28,7 @@ struct MatrixOperations {
     void (*add_columns)(const Matrix* x, int64_t start, int64_t stop, const T* w, double* z);
 };
 
-// Products of dense rows X with the matrices of a model with k outputs; null where BLAS is as fast.
+// Products of dense rows X with the matrices of a model with k outputs; null where they are left to BLAS.
 template <class T>
 struct ProductOperations {
     int64_t lanes, panel;  // numbers in a register; outputs that are computed together

@@ -33,6 +33,7 @@ struct Pack {
         std::memcpy(&v, x, sizeof v);
         return v;
     }
+    static void store(T* to, Vector v) { std::memcpy(to, &v, sizeof v); }
     static T sum(Vector v) {
         if constexpr (bytes == 16) {
             T sum = v[0];

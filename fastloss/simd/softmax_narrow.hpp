@@ -1,18 +1,30 @@
 // Categorical cross-entropy of logits for few classes, by columns: the formulas are in categorical.hpp.
 #pragma once
 #include "labels.hpp"
+#include "transpose.hpp"
 
 namespace fastloss {
 
-// Rows of few numbers are transposed, `column_rows` of them at a time: column c holds class c of all of them, and every
-// loop runs over rows.
+// Rows of few numbers are transposed, some of them at a time: column c holds class c of all of them, and every loop
+// runs over rows.
 constexpr int64_t narrow = 16, column_rows = 64;
+
+// In the plain case, as many as the pass over blocks hands over: few, so that a gradient that goes past the caches does
+// so while exponentials are computed.
+template <class T, int k>
+constexpr int64_t plain_at_once = k * sizeof(T) > 40 ? 32 : 64;
 
 template <class T>
 struct Columns {
     T e[narrow][column_rows], target[narrow][column_rows];  // logits and then e_c or gradient; a_c and then hessian
     T weight[column_rows], top[column_rows], total[column_rows], gaps[column_rows], rest[column_rows];
 };
+
+// The labels and logits of the next rows, where they are to be asked for.
+template <class T>
+FASTLOSS_INLINE vmath::Next<T> next_rows(bool goes_on, const T* y, const T* z) {
+    return goes_on ? vmath::Next<T>{y, z} : vmath::Next<T>();
+}
 
 // Reads weights and targets.
 template <class T, bool soft>
@@ -70,9 +82,10 @@ FASTLOSS_INLINE void write_rows(int64_t n, int64_t k, const T* columns, T* rows)
         for (int64_t c = 0; c < k; ++c) rows[i * k + c] = columns[c * column_rows + i];
 }
 
-// From logits to e_c, and what is summed over classes.
+// From logits to e_c, and what is summed over classes. Meanwhile as many logits of the next rows are asked for, unless
+// null.
 template <class T>
-FASTLOSS_INLINE void exp_columns(int64_t n, int64_t k, Columns<T>& columns) {
+FASTLOSS_INLINE void exp_columns(int64_t n, int64_t k, const T* next, Columns<T>& columns) {
     T ones[column_rows];
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
@@ -91,7 +104,7 @@ FASTLOSS_INLINE void exp_columns(int64_t n, int64_t k, Columns<T>& columns) {
             e[i] -= columns.top[i];
             columns.gaps[i] += target[i] == 0 ? T(0) : target[i] * -e[i];
         }
-        vmath::exp_nonpositive(n, e, e);
+        vmath::exp_nonpositive(n, e, e, vmath::Next<T>{nullptr, next ? next + c * n : nullptr});
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) {
             columns.rest[i] += e[i] == 1 ? T(0) : e[i];
@@ -130,15 +143,91 @@ FASTLOSS_INLINE void finish_columns(int64_t n, int64_t k, double scale, Columns<
 
 template <class T, int k>
 static void plain_hessians(int64_t n, const T* e, const T* w, const T* rest, const T* each, T* hessian) {
-    T columns[k * column_rows], inverse[column_rows], ones[column_rows];
+    constexpr int64_t stride = plain_at_once<T, k>;
+    T columns[k * column_rows], inverse[stride], ones[stride];
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
         inverse[i] = 1 / (1 + rest[i]);
         ones[i] = 1;
     }
     for (int c = 0; c < k; ++c)
-        hessian_column(n, e + c * column_rows, w, ones, rest, each, inverse, columns + c * column_rows);
+        hessian_column(n, e + c * stride, w, ones, rest, each, inverse, columns + c * column_rows);
     write_rows(n, k, columns, hessian);
+}
+
+template <class T, int k>
+constexpr bool by_registers() {
+#if FASTLOSS_TRANSPOSES
+    return k >= Pack<T, vector_bytes>::lanes;
+#else
+    return false;
+#endif
+}
+
+// Rows of logits as columns, less the maximum of each row.
+template <class T, int k>
+FASTLOSS_INLINE void subtract_maxima(int64_t n, const T* z, T* columns) {
+    constexpr int64_t stride = plain_at_once<T, k>;
+#if FASTLOSS_TRANSPOSES
+    if constexpr (by_registers<T, k>()) {
+        using R = Rows<T, k>;
+        if (n % R::lanes == 0) {
+            for (int64_t i = 0; i < n; i += R::lanes) {
+                typename R::Vector x[k];
+                R::load(z + i * k, x);
+                auto top = x[0];
+                for (int c = 1; c < k; ++c) top = x[c] > top ? x[c] : top;
+                for (int c = 0; c < k; ++c) R::P::store(columns + c * stride + i, x[c] - top);
+            }
+            return;
+        }
+    }
+#endif
+    for (int c = 0; c < k; ++c)
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) columns[c * stride + i] = z[i * k + c];
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+        T top = columns[i];
+        for (int c = 1; c < k; ++c) top = columns[c * stride + i] > top ? columns[c * stride + i] : top;
+        for (int c = 0; c < k; ++c) columns[c * stride + i] -= top;
+    }
+}
+
+// slope_i e_i of all columns, as rows; 0 where w_i is. At the label what is given; columns may be changed.
+template <class T, int k>
+FASTLOSS_INLINE void write_gradient(int64_t n, T* columns, const T* w, const T* slope, const int32_t* index,
+                                    const T* at_label, T* rows) {
+    constexpr int64_t stride = plain_at_once<T, k>;
+#if FASTLOSS_TRANSPOSES
+    if constexpr (by_registers<T, k>()) {
+        using R = Rows<T, k>;
+        if (n % R::lanes == 0) {
+            for (int64_t i = 0; i < n; i += R::lanes) {
+                typename R::Vector x[k];
+                const auto si = R::P::load(slope + i), wi = R::P::load(w + i);
+                for (int c = 0; c < k; ++c) {
+                    const auto scaled = si * R::P::load(columns + c * stride + i);
+                    x[c] = wi == 0 ? typename R::Vector{} : scaled;
+                }
+                R::store(x, rows + i * k);
+            }
+            for (int64_t i = 0; i < n; ++i) rows[i * k + index[i]] = at_label[i];
+            return;
+        }
+    }
+#endif
+    for (int c = 0; c < k; ++c)
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) {
+            T& g = columns[c * stride + i];
+            g = w[i] == 0 ? T(0) : slope[i] * g;
+        }
+    for (int64_t i = 0; i < n; ++i) {
+        T* row = rows + i * k;
+        for (int c = 0; c < k; ++c) row[c] = columns[c * stride + i];
+        row[index[i]] = at_label[i];
+    }
 }
 
 // The plain case, an integer label and nothing else: the target is 1 at the label. With k known when compiled, what is
@@ -146,50 +235,54 @@ static void plain_hessians(int64_t n, const T* e, const T* w, const T* rest, con
 template <class T, int k>
 static double plain_rows(const Classes& classes, int64_t n, const T* y, const T* z, const T* weight, double scale,
                          T* value, T* gradient, T* hessian, int32_t* status) {
-    T e[k * column_rows], w[column_rows], at_label[column_rows], rest[column_rows], log_sum[column_rows],
-        slope[column_rows], each[column_rows];
-    int32_t index[column_rows];
+    constexpr int64_t stride = plain_at_once<T, k>;
+    T e[k * stride], w[stride], at_label[stride], rest[stride], log_sum[stride], slope[stride], each[stride];
+    int32_t index[stride];
+    const bool goes_on = *status & FASTLOSS_GOES_ON;
     double sum = 0;
-    for (int64_t start = 0; start < n; start += column_rows) {
-        const int64_t count = std::min(column_rows, n - start);
+    for (int64_t start = 0; start < n; start += stride) {
+        const int64_t count = std::min(stride, n - start);
+        const auto next = next_rows(goes_on, y + start + count, z + (start + count) * k);
+        ask(vmath::Next<T>{next.y}, 0, count);
         read_classes(classes, count, y + start, weight ? weight + start : nullptr, index, w, status);
-        for (int c = 0; c < k; ++c)
-#pragma omp simd
-            for (int64_t i = 0; i < count; ++i) e[c * column_rows + i] = z[(start + i) * k + c];
-#pragma omp simd
-        for (int64_t i = 0; i < count; ++i) {
-            T top = e[i];
-            for (int c = 1; c < k; ++c) top = e[c * column_rows + i] > top ? e[c * column_rows + i] : top;
-            for (int c = 0; c < k; ++c) e[c * column_rows + i] -= top;
-        }
-        for (int64_t i = 0; i < count; ++i) at_label[i] = e[index[i] * column_rows + i];
-        if (count == column_rows)
-            vmath::exp_nonpositive(k * column_rows, e, e);
+        subtract_maxima<T, k>(count, z + start * k, e);
+        for (int64_t i = 0; i < count; ++i) at_label[i] = e[index[i] * stride + i];
+        if (count == stride)
+            vmath::exp_nonpositive(k * stride, e, e, vmath::Next<T>{nullptr, next.z});
         else
-            for (int c = 0; c < k; ++c) vmath::exp_nonpositive(count, e + c * column_rows, e + c * column_rows);
+            for (int c = 0; c < k; ++c) vmath::exp_nonpositive(count, e + c * stride, e + c * stride);
 #pragma omp simd
         for (int64_t i = 0; i < count; ++i) {
             T others = 0, ones = -1;
             for (int c = 0; c < k; ++c) {
-                const T ec = e[c * column_rows + i];
+                const T ec = e[c * stride + i];
                 others += ec == 1 ? T(0) : ec;
                 ones += ec == 1 ? T(1) : T(0);
             }
             rest[i] = others + ones;
         }
-        vmath::log1p(count, rest, log_sum);
         double part = 0;
+        if (weight || value) {
+            vmath::log1p(count, rest, log_sum);
 #pragma omp simd reduction(+ : part)
-        for (int64_t i = 0; i < count; ++i) {
-            const double loss = double(log_sum[i] - at_label[i]);
-            const double weighted = w[i] == 0 ? 0.0 : double(w[i]) * loss;
-            at_label[i] = T(weighted);
-            part += weighted;
+            for (int64_t i = 0; i < count; ++i) {
+                const double loss = double(log_sum[i] - at_label[i]);
+                const double weighted = w[i] == 0 ? 0.0 : double(w[i]) * loss;
+                at_label[i] = T(weighted);
+                part += weighted;
+            }
+        } else {  // all weights are 1, or 0 at labels that are ignored
+#pragma omp simd reduction(+ : part)
+            for (int64_t i = 0; i < count; ++i) {
+                log_sum[i] = w[i] == 0 ? T(0) : rest[i];
+                part -= w[i] == 0 ? 0.0 : double(at_label[i]);
+            }
+            part += vmath::sum_log1p_of_products<stride / 16>(count, log_sum);
         }
         sum += part;
         if (value) std::copy(at_label, at_label + count, value + start);
         if (!gradient && !hessian) continue;
-        for (int64_t i = 0; i < count; ++i) at_label[i] = e[index[i] * column_rows + i];
+        for (int64_t i = 0; i < count; ++i) at_label[i] = e[index[i] * stride + i];
 #pragma omp simd
         for (int64_t i = 0; i < count; ++i) {
             each[i] = T(double(w[i]) * scale);
@@ -199,17 +292,7 @@ static double plain_rows(const Classes& classes, int64_t n, const T* y, const T*
         }
         if (hessian) plain_hessians<T, k>(count, e, w, rest, each, hessian + start * k);
         if (!gradient) continue;
-        for (int c = 0; c < k; ++c)
-#pragma omp simd
-            for (int64_t i = 0; i < count; ++i) {
-                T& g = e[c * column_rows + i];
-                g = w[i] == 0 ? T(0) : slope[i] * g;
-            }
-        for (int64_t i = 0; i < count; ++i) {
-            T* row = gradient + (start + i) * k;
-            for (int c = 0; c < k; ++c) row[c] = e[c * column_rows + i];
-            row[index[i]] = at_label[i];
-        }
+        write_gradient<T, k>(count, e, w, slope, index, at_label, gradient + start * k);
     }
     return sum;
 }
@@ -218,15 +301,18 @@ template <class T, bool soft>
 static double narrow_rows(const Classes& classes, int64_t n, const T* y, const T* z, const T* weight, double scale,
                           T* value, T* gradient, T* hessian, int32_t* status) {
     const int64_t k = classes.k;
+    const bool goes_on = *status & FASTLOSS_GOES_ON;
     Columns<T> columns;
     double sum = 0;
     for (int64_t start = 0; start < n; start += column_rows) {
         const int64_t count = std::min(column_rows, n - start);
+        const auto next = next_rows(goes_on, y + start + count, z + (start + count) * k);
+        ask(vmath::Next<T>{next.y}, 0, count);
         read_columns<T, soft>(classes, count, y + start * (soft ? k : 1), weight ? weight + start : nullptr, columns,
                               status);
         for (int64_t c = 0; c < k; ++c)
             for (int64_t i = 0; i < count; ++i) columns.e[c][i] = z[(start + i) * k + c];
-        exp_columns(count, k, columns);
+        exp_columns(count, k, next.z, columns);
         T losses[column_rows], log_sum[column_rows];
         vmath::log1p(count, columns.rest, log_sum);
         double part = 0;

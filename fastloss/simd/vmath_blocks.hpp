@@ -87,8 +87,8 @@ FASTLOSS_INLINE void exp(int64_t n, const T* x, T* out) {
 }
 
 template <class T>
-FASTLOSS_INLINE void exp_nonpositive(int64_t n, const T* x, T* out) {
-    each<T>(n, Next<T>(), [=](auto at) { at.store(out, exp_nonpositive(at.load(x))); });
+FASTLOSS_INLINE void exp_nonpositive(int64_t n, const T* x, T* out, Next<T> next = Next<T>()) {
+    each<T>(n, next, [=](auto at) { at.store(out, exp_nonpositive(at.load(x))); });
 }
 
 template <class T>
@@ -127,29 +127,42 @@ FASTLOSS_INLINE void softplus_parts(int64_t n, const T* z, T* e, T* log1p_e, T* 
     });
 }
 
-// The sum of log1p(e) of at most 512 numbers in [0, 1], by one logarithm for the product of eight:
+// The sum of log1p(e) of n numbers >= 0, by one logarithm for the product of 2, 4 or 8:
 //     (1 + a) (1 + b) = 1 + (a + b + a b),
 // a sum of terms >= 0, in which small numbers keep their digits. There must be room behind e for its end to be filled
-// up with zeros.
-template <class T>
-static double sum_log1p(int64_t n, T* e) {
-    constexpr int64_t factors = 8, lanes = 16, few = 32;
-    int64_t logarithms = n;
-    if (n <= few) {  // blocks of a linear model's rows
-        each<T>(n, Next<T>(), [=](auto at) { at.store(e, log1p_unit(at.load(e))); });
-    } else {
-        const int64_t width = logarithms = (n + factors * lanes - 1) / (factors * lanes) * lanes;
-        std::fill(e + n, e + factors * width, T(0));
-        const auto times = [](auto a, auto b) { return a * b + (a + b); };
-        each<T>(width, Next<T>(), [=](auto at) {
-            const auto pair = [=](int64_t i) { return times(at.load(e + i * width), at.load(e + (i + 1) * width)); };
-            at.store(e, times(times(pair(0), pair(2)), times(pair(4), pair(6))));
-        });
-        log1p(width, e, e);
-    }
+// up with zeros, to a multiple of 16 times the factors.
+template <int64_t factors, class T>
+static double sum_log1p_of_products(int64_t n, T* e) {
+    constexpr int64_t lanes = 16;
+    const int64_t width = (n + factors * lanes - 1) / (factors * lanes) * lanes;
+    std::fill(e + n, e + factors * width, T(0));
+    const auto times = [](auto a, auto b) { return a * b + (a + b); };
+    each<T>(width, Next<T>(), [=](auto at) {
+        const auto pair = [=](int64_t i) { return times(at.load(e + i * width), at.load(e + (i + 1) * width)); };
+        const auto four = [=](int64_t i) { return times(pair(i), pair(i + 2)); };
+        if constexpr (factors == 2)
+            at.store(e, pair(0));
+        else if constexpr (factors == 4)
+            at.store(e, four(0));
+        else
+            at.store(e, times(four(0), four(4)));
+    });
+    log1p(width, e, e);
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < logarithms; ++i) sum += double(e[i]);
+    for (int64_t i = 0; i < width; ++i) sum += double(e[i]);
+    return sum;
+}
+
+// The same of at most 512 numbers in [0, 1].
+template <class T>
+static double sum_log1p(int64_t n, T* e) {
+    constexpr int64_t few = 32;  // blocks of a linear model's rows
+    if (n > few) return sum_log1p_of_products<8>(n, e);
+    each<T>(n, Next<T>(), [=](auto at) { at.store(e, log1p_unit(at.load(e))); });
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; ++i) sum += double(e[i]);
     return sum;
 }
 
