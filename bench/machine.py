@@ -36,6 +36,31 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def held_to(isa: str) -> dict[str, str]:
+    """An environment in which nobody uses more than an instruction set: as on a CPU that has no more.
+
+    fastloss and NumPy, OpenBLAS, PyTorch with oneDNN, and the C library's exp and log, which scikit-learn calls.
+    """
+    environment = {"FASTLOSS_ISA": isa}
+    if isa not in ("baseline", "avx2"):
+        return environment
+    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+    disabled = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
+    glibc = ["AVX512F", "AVX512VL", "AVX512BW", "AVX512DQ", "AVX512CD"]
+    if isa == "avx2":
+        disabled = [name for name in disabled if name.startswith(("AVX512", "X86_V4"))]
+    else:
+        glibc += ["AVX", "AVX2", "FMA"]
+    return environment | {
+        "NPY_DISABLE_CPU_FEATURES": " ".join(disabled),
+        "OPENBLAS_CORETYPE": "Haswell" if isa == "avx2" else "Prescott",
+        "ATEN_CPU_CAPABILITY": "avx2" if isa == "avx2" else "default",
+        "ONEDNN_MAX_CPU_ISA": "AVX2" if isa == "avx2" else "SSE41",
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=" + ",".join(f"-{name}" for name in glibc),
+    }
+
+
 def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:

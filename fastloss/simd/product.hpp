@@ -123,44 +123,50 @@ FASTLOSS_INLINE void add_tile(const T* x, int64_t stride, int64_t n, const T* r,
     }
 }
 
+// S += R' X for at most product_rows rows of X and `valid` columns, for which that many registers are enough.
 template <int width, class T>
 static void add_panel(const T* x, int64_t stride, int64_t n, const T* r, int64_t r_stride, int64_t k, int64_t valid,
                       double* sums, int64_t sums_stride) {
+    using P = Pack<T, vector_bytes>;
+    constexpr int64_t columns = width * P::lanes;
+    // X is read once for each few outputs, and each row in a page of its own where rows are long: copied. What is read
+    // by registers must exist, so there are zeros beside the last columns. By registers, since gcc makes a call of any
+    // other loop, or `rep movs`, which takes as long as the products of ten outputs.
+    alignas(64) T copy[product_rows * columns];
+    for (int64_t i = 0; i < n; ++i) {
+        const T* from = x + i * stride;
+        T* to = copy + i * columns;
+        if (valid == columns)
+            for (int v = 0; v < width; ++v) P::store(to + v * P::lanes, P::load(from + v * P::lanes));
+        else
+            for (int64_t j = 0; j < columns; ++j) to[j] = j < valid ? from[j] : T(0);
+    }
     int64_t c = 0;
-    for (; c + tile_height <= k; c += tile_height)
-        add_tile<tile_height, width>(x, stride, n, r + c, r_stride, valid, sums + c * sums_stride, sums_stride);
-    for (; c + 2 <= k; c += 2)
-        add_tile<2, width>(x, stride, n, r + c, r_stride, valid, sums + c * sums_stride, sums_stride);
-    for (; c < k; ++c) add_tile<1, width>(x, stride, n, r + c, r_stride, valid, sums + c * sums_stride, sums_stride);
+    const auto run = [&](auto tile) {
+        tile(copy, columns, n, r + c, r_stride, valid, sums + c * sums_stride, sums_stride);
+    };
+    for (; c + tile_height <= k; c += tile_height) run(add_tile<tile_height, width, T>);
+    for (; c + 2 <= k; c += 2) run(add_tile<2, width, T>);
+    for (; c < k; ++c) run(add_tile<1, width, T>);
 }
 
 template <class T>
 static void add_transposed_outputs(const T* x, int64_t stride, int64_t n, int64_t start, int64_t stop, const T* r,
                                    int64_t r_stride, int64_t k, double* sums, int64_t sums_stride) {
-    using P = Pack<T, vector_bytes>;
-    constexpr int64_t lanes = P::lanes, panel = tile_width * lanes;
+    constexpr int64_t lanes = lanes_of<T>, panel = tile_width * lanes;
     for (int64_t j = start; j < stop; j += panel) {
         const int64_t valid = std::min(panel, stop - j);
         for (int64_t i = 0; i < n; i += product_rows) {
-            const int64_t rows = std::min(product_rows, n - i);
-            const T *xi = x + i * stride + j, *ri = r + i * r_stride;
-            // Read once for each few outputs, and each row in a page of its own where rows are long: copied. What is
-            // read by registers must exist, so there are zeros beside the last columns.
-            alignas(64) T copy[product_rows * panel];
-            const int64_t width = (valid + lanes - 1) / lanes * lanes;
-            for (int64_t row = 0; row < rows; ++row) {
-                const T* from = xi + row * stride;
-                T* to = copy + row * width;
-                int64_t v = 0;
-                for (; v + lanes <= valid; v += lanes) P::store(to + v, P::load(from + v));
-                for (; v < width; ++v) to[v] = v < valid ? from[v] : T(0);
-            }
-            if (width == lanes)
-                add_panel<1>(copy, width, rows, ri, r_stride, k, valid, sums + j, sums_stride);
-            else if (width == 2 * lanes)
-                add_panel<2>(copy, width, rows, ri, r_stride, k, valid, sums + j, sums_stride);
+            const auto run = [&](auto add) {
+                add(x + i * stride + j, stride, std::min(product_rows, n - i), r + i * r_stride, r_stride, k, valid,
+                    sums + j, sums_stride);
+            };
+            if (valid <= lanes)
+                run(add_panel<1, T>);
+            else if (valid <= 2 * lanes)
+                run(add_panel<2, T>);
             else
-                add_panel<tile_width>(copy, width, rows, ri, r_stride, k, valid, sums + j, sums_stride);
+                run(add_panel<tile_width, T>);
         }
     }
 }
