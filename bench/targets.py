@@ -183,8 +183,8 @@ def markdown(results: dict[str, dict[str, Any]], options: argparse.Namespace) ->
         f"`value_and_grad`, n = {sizes['n']} predictions, unsorted, {options.threads} threads; LinearObjective "
         f"{sizes['logistic']}, softmax {sizes['softmax']} classes; linear_cross_entropy {sizes['vocabulary']} classes, "
         f"gradients of X and W; medians of {options.rounds} rounds, at most {FEW} of calls longer than a second "
-        f"(least–greatest). Reference loops: {floor}. Everybody is held to the instruction set of the table, as on a CPU "
-        "that has no more.",
+        f"(least–greatest). Reference loops: {floor}. Everybody is held to the instruction set of the table, as on "
+        "a CPU that has no more.",
     ]
     for isa, result in results.items():
         lines += ["", f"**{isa}**"]
