@@ -54,7 +54,7 @@ def held_to(isa: str) -> dict[str, str]:
         glibc += ["AVX", "AVX2", "FMA"]
     return environment | {
         "NPY_DISABLE_CPU_FEATURES": " ".join(disabled),
-        "OPENBLAS_CORETYPE": "Haswell" if isa == "avx2" else "Prescott",
+        "OPENBLAS_CORETYPE": "Haswell" if isa == "avx2" else "Nehalem",
         "ATEN_CPU_CAPABILITY": "avx2" if isa == "avx2" else "default",
         "ONEDNN_MAX_CPU_ISA": "AVX2" if isa == "avx2" else "SSE41",
         "GLIBC_TUNABLES": "glibc.cpu.hwcaps=" + ",".join(f"-{name}" for name in glibc),
