@@ -23,12 +23,12 @@ cdef enum:
     TURN = 2048  # bytes of the predictions
     # Rows of more numbers are computed in pieces that the CPU's own prefetchers follow (1.1 times slower in turns).
     NARROW = 16  # numbers
-    # As many as the kernels transpose. They ask for the next rows themselves, a little at a time, and the next are
-    # computed while a gradient that goes past the caches drains: 10 classes 10.1 ms with 64 rows, 9.2 with 32 (AVX2);
-    # 3 classes 13.1 and 14.9.
+    # As many as the kernels transpose (`plain_at_once` in simd/softmax_narrow.hpp). They ask for the next rows
+    # themselves, a little at a time, and the next are computed while a gradient that goes past the caches drains:
+    # 10 classes 10.1 ms with 64 rows, 9.2 with 32 (AVX2); 3 classes 13.1 and 14.9.
     ROWS = 64
     FEWER_ROWS = 32  # of more bytes each
-    SHORT_ROW = 40
+    SHORT_ROW = 40  # bytes
     SLOTS = 6  # arrays that may need scratch: y_true, y_pred, sample_weight, value, gradient, hessian
 
 

@@ -127,6 +127,14 @@ FASTLOSS_INLINE void softplus_parts(int64_t n, const T* z, T* e, T* log1p_e, T* 
     });
 }
 
+template <class T>
+FASTLOSS_INLINE double sum_in_double(int64_t n, const T* x) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; ++i) sum += double(x[i]);
+    return sum;
+}
+
 // The sum of log1p(e) of n numbers >= 0, by one logarithm for the product of 2, 4 or 8:
 //     (1 + a) (1 + b) = 1 + (a + b + a b),
 // a sum of terms >= 0, in which small numbers keep their digits. There must be room behind e for its end to be filled
@@ -148,10 +156,7 @@ static double sum_log1p_of_products(int64_t n, T* e) {
             at.store(e, times(four(0), four(4)));
     });
     log1p(width, e, e);
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < width; ++i) sum += double(e[i]);
-    return sum;
+    return sum_in_double(width, e);
 }
 
 // The same of at most 512 numbers in [0, 1].
@@ -160,10 +165,7 @@ static double sum_log1p(int64_t n, T* e) {
     constexpr int64_t few = 32;  // blocks of a linear model's rows
     if (n > few) return sum_log1p_of_products<8>(n, e);
     each<T>(n, Next<T>(), [=](auto at) { at.store(e, log1p_unit(at.load(e))); });
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; ++i) sum += double(e[i]);
-    return sum;
+    return sum_in_double(n, e);
 }
 
 }  // namespace vmath
