@@ -39,6 +39,7 @@ CYTHON_MODULES = [
     "_linear",
     "_compressed",
     "_outputs",
+    "_points",
     "_gram",
     "_costs",
     "_columns",

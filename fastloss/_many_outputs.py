@@ -56,6 +56,8 @@ def _mixing(sums: NDArray[Any], labels: NDArray[Any]) -> tuple[float, NDArray[An
 class ManyOutputs:
     """The loss of X W' + b + offset, summed over the samples, with what belongs to it."""
 
+    most_points = 0  # that one pass can look at beside each other
+
     def __init__(self, design: Design, data: Data, n_outputs: int, n_threads: int | None) -> None:
         check_data(data, n_outputs, "y")
         data.loss(data.labels[:0], np.empty((0, n_outputs)), reduction="sum", n_threads=n_threads)  # checks n_threads

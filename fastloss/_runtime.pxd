@@ -83,6 +83,7 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
                          float *z) noexcept nogil
         void (*add_transposed)(const float *x, int64_t stride, int64_t n, int64_t start, int64_t stop, const float *r,
                                int64_t r_stride, int64_t k, double *sums, int64_t sums_stride) noexcept nogil
+        void (*transpose)(int64_t n, int64_t k, const float *source, float *to) noexcept nogil
     ctypedef struct GramRows_f32:
         const float *x
         int64_t stride
@@ -113,6 +114,7 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
                          double *z) noexcept nogil
         void (*add_transposed)(const double *x, int64_t stride, int64_t n, int64_t start, int64_t stop, const double *r,
                                int64_t r_stride, int64_t k, double *sums, int64_t sums_stride) noexcept nogil
+        void (*transpose)(int64_t n, int64_t k, const double *source, double *to) noexcept nogil
     ctypedef struct GramRows_f64:
         const double *x
         int64_t stride

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss import _gram
+from fastloss import _gram, _points
 from fastloss._design import make_design
 from fastloss._reduce import DomainError, LostSampleError
 from fastloss._selection import Features, take_columns
@@ -70,6 +70,23 @@ class SingleOutput:
         if status:
             self._refuse(coefficients, float(b[0]))
         return total, None if sums is None else sums[np.newaxis]
+
+    @property
+    def most_points(self) -> int:
+        """How many points one pass can look at; 0 where only one at a time."""
+        fits = self.design.name == "dense_rows" and self.design.dtype == np.float64 and self._used is None
+        return _points.most() if fits else 0
+
+    def evaluate_several(
+        self, X: NDArray[Any], W: NDArray[np.float64], b: NDArray[np.float64], Z: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """As `evaluate` for k points, by coefficients of shape (k, p) and intercepts (k,); X is the Design's.
+
+        Predictions of the first m points are written to Z, shape (m, n). None where the loss refuses some.
+        """
+        args = (np.ascontiguousarray(W), b, self.y, self.sample_weight, self.offset, Z, self.n_threads)
+        totals, sums, status = _points.losses_and_gradients(self.loss, X, *args)
+        return None if status else (totals, sums)
 
     def _evaluate_by_columns(
         self, coefficients: NDArray[Any], intercept: float, gradient: bool, out: NDArray[Any] | None

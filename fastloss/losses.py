@@ -307,6 +307,8 @@ class BinaryCrossEntropy(Loss):
     def _targets(self, y_true: Array) -> tuple[Array, Array]:
         """The weights of -log p and -log(1 - p)."""
         s = self.label_smoothing
+        if s == 0 and self.pos_weight == 1:
+            return y_true, 1 - y_true
         return self.pos_weight * (y_true * (1 - s) + s / 2), (1 - y_true) * (1 - s) + s / 2
 
     def conjugate(self, y_true: Array, u: Array) -> Array:  # noqa: D102
@@ -314,7 +316,7 @@ class BinaryCrossEntropy(Loss):
             return super().conjugate(y_true, u)
         # With t = (u + a) / (a + b): (a + b) [t log t + (1 - t) log(1 - t)].
         a, b = self._targets(y_true)
-        total = a + b
+        total = 1.0 if self.pos_weight == 1 else a + b
         up, down = u + a, b - u
         # The gradient of a float32 pass may leave [-a, b] by its rounding.
         outside = np.minimum(up, down) < -1e-6 * total
@@ -325,11 +327,12 @@ class BinaryCrossEntropy(Loss):
         return terms
 
 
-def _entropy(t: Array, total: Array) -> Array:
+def _entropy(t: Array, total: Array | float) -> Array:
     """The entropy t log(t / total), 0 where t is not > 0; without branches, that would cost more than logarithms."""
     t = np.maximum(t, 0.0)
     logs = np.maximum(t, np.finfo(np.float64).tiny)
-    logs /= np.where(total > 0, total, 1.0)
+    if isinstance(total, np.ndarray):
+        logs /= np.where(total > 0, total, 1.0)
     np.log(logs, out=logs)
     logs *= t
     return logs

@@ -229,17 +229,16 @@ def follow_path(
     """The path of an objective at decreasing strengths of its penalty, without a warning where it was not reached."""
     penalty = objective.penalty
 
-    def at(alpha: float) -> LinearObjective:
-        return objective.with_penalty(penalty.with_strengths(alpha * l1_ratio, alpha * (1 - l1_ratio) / 2))
-
-    run = start_run(at(strengths[0]), solver, tol, max_iter, models=len(strengths))
+    penalties = [penalty.with_strengths(alpha * l1_ratio, alpha * (1 - l1_ratio) / 2) for alpha in strengths]
+    first = objective.with_penalty(penalties[0])
+    run = start_run(first, solver, tol, max_iter, models=len(strengths))
     if verbose:
         print(f"{objective.n_samples} samples, {objective.n_features} features, {len(strengths)} models")
         print(f"{'model':>9} {'alpha':>10} {'seconds':>9} {'objective':>16} {'gap':>10} {'support':>8}")
     records: list[dict[str, Any]] = []
-    for alpha in strengths:
+    for i, alpha in enumerate(strengths):
         start = time.perf_counter()
-        result = run(at(alpha))
+        result = run(objective.with_penalty(penalties[i]), penalties[i + 1 :])
         W = result.x.reshape(objective.n_outputs, -1)
         c = W[:, : objective.n_features].ravel()
         used = np.flatnonzero(c)

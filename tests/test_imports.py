@@ -16,7 +16,7 @@ PACKAGE = Path(fl.__file__).parent
 LAYERS = [
     {"_runtime", "_arrays", "_version", "_quota", "_checks"},
     {"_blocks"},
-    {"_reduce", "_linear", "_compressed", "_outputs", "_gram", "_costs", "_columns"},
+    {"_reduce", "_linear", "_compressed", "_outputs", "_points", "_gram", "_costs", "_columns"},
     {"_factor", "_conjugate_gradients"},
     {"_descent"},
     {"_multiclass"},
@@ -135,6 +135,7 @@ def test_passes_and_descent_know_no_loss():
         "_linear",
         "_compressed",
         "_outputs",
+        "_points",
         "_gram",
         "_factor",
         "_conjugate_gradients",

@@ -40,6 +40,8 @@ struct ProductOperations {
     // S are `r_stride` and `sums_stride` numbers apart.
     void (*add_transposed)(const T* x, int64_t stride, int64_t n, int64_t start, int64_t stop, const T* r,
                            int64_t r_stride, int64_t k, double* sums, int64_t sums_stride);
+    // to[c, i] = from[i, c] for n rows of k numbers.
+    void (*transpose)(int64_t n, int64_t k, const T* from, T* to);
 };
 
 // Rows of a dense X for sums of products of their numbers; all pointers but that to X may be null.

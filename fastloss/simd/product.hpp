@@ -10,6 +10,7 @@
 #include "copy.hpp"
 #include "matrix.hpp"
 #include "pack.hpp"
+#include "transpose.hpp"
 
 namespace fastloss {
 
@@ -19,6 +20,7 @@ constexpr int tile_height = 8, tile_width = 3;  // registers of a tile: 24 of 32
 #else
 constexpr int tile_height = 4, tile_width = 3;  // 12 of 16
 #endif
+constexpr int64_t few_outputs = 8;       // for which it does not pay to copy columns of X
 constexpr int64_t product_depth = 1024;  // numbers of a row at a time: a panel of W stays in the second cache
 constexpr int64_t product_rows = 384;    // rows of R' X at a time: the same for the columns of X
 
@@ -101,8 +103,9 @@ static void multiply_outputs(const T* x, int64_t stride, int64_t n, int64_t p, c
     }
 }
 
-// A tile of S: some outputs and some registers of columns, of which `valid` columns exist.
-template <int height, int width, class T>
+// A tile of S: some outputs and some registers of columns, of which `valid` columns exist. With `asks`, the rows after
+// these come while they are multiplied.
+template <int height, int width, class T, bool asks = false>
 FASTLOSS_INLINE void add_tile(const T* x, int64_t stride, int64_t n, const T* r, int64_t r_stride, int64_t valid,
                               double* sums, int64_t sums_stride) {
     using P = Pack<T, vector_bytes>;
@@ -110,6 +113,9 @@ FASTLOSS_INLINE void add_tile(const T* x, int64_t stride, int64_t n, const T* r,
     for (int64_t i = 0; i < n; ++i) {
         typename P::Vector xi[width];
         for (int v = 0; v < width; ++v) xi[v] = P::load(x + i * stride + v * P::lanes);
+        if (asks)
+            for (int v = 0; v < width; ++v)
+                prefetch_far(reinterpret_cast<const char*>(x + (n + i) * stride + v * P::lanes));
         for (int c = 0; c < height; ++c) {
             const T ric = r[i * r_stride + c];
             for (int v = 0; v < width; ++v) tile[c][v] += ric * xi[v];
@@ -129,6 +135,12 @@ static void add_panel(const T* x, int64_t stride, int64_t n, const T* r, int64_t
                       double* sums, int64_t sums_stride) {
     using P = Pack<T, vector_bytes>;
     constexpr int64_t columns = width * P::lanes;
+    if (k == few_outputs && valid == columns) {
+        add_tile<tile_height, width, T, true>(x, stride, n, r, r_stride, valid, sums, sums_stride);
+        for (int c = tile_height; c < few_outputs; c += tile_height)
+            add_tile<tile_height, width>(x, stride, n, r + c, r_stride, valid, sums + c * sums_stride, sums_stride);
+        return;
+    }
     // X is read once for each few outputs, and each row in a page of its own where rows are long: copied. What is read
     // by registers must exist, so there are zeros beside the last columns. By registers, since gcc makes `rep movs` of
     // other loops, which took 40 % of the time with AVX2.
@@ -173,7 +185,8 @@ static void add_transposed_outputs(const T* x, int64_t stride, int64_t n, int64_
 
 template <class T>
 constexpr ProductOperations<T> product_operations() {
-    return {lanes_of<T>, tile_width * lanes_of<T>, pack_outputs<T>, multiply_outputs<T>, add_transposed_outputs<T>};
+    return {lanes_of<T>,         tile_width * lanes_of<T>,  pack_outputs<T>,
+            multiply_outputs<T>, add_transposed_outputs<T>, transpose_numbers<T>};
 }
 #else
 template <class T>

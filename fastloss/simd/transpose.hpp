@@ -73,3 +73,26 @@ struct Rows {
 
 }  // namespace fastloss
 #endif
+
+namespace fastloss {
+
+// to[c, i] = from[i, c] for n rows of k numbers: squares by registers, the rest one by one.
+template <class T>
+static void transpose_numbers(int64_t n, int64_t k, const T* from, T* to) {
+    int64_t rows = 0, columns = 0;  // in squares
+#if FASTLOSS_TRANSPOSES
+    using P = Pack<T, vector_bytes>;
+    rows = n / P::lanes * P::lanes, columns = k / P::lanes * P::lanes;
+    for (int64_t i = 0; i < rows; i += P::lanes)
+        for (int64_t c = 0; c < columns; c += P::lanes) {
+            typename P::Vector x[P::lanes];
+            for (int v = 0; v < P::lanes; ++v) x[v] = P::load(from + (i + v) * k + c);
+            transpose<P::lanes>(x);
+            for (int v = 0; v < P::lanes; ++v) P::store(to + (c + v) * n + i, x[v]);
+        }
+#endif
+    for (int64_t i = 0; i < n; ++i)
+        for (int64_t c = i < rows ? columns : 0; c < k; ++c) to[c * n + i] = from[i * k + c];
+}
+
+}  // namespace fastloss

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from fastloss.objective import LinearObjective
+    from fastloss.penalties import ElasticNet
 
 __all__ = ["ConvergenceWarning", "NonConvexWarning", "Result", "fista", "minimize"]
 
@@ -122,11 +123,11 @@ def start_run(
     *,
     models: int = 1,
     verbose: bool = False,
-) -> Callable[[LinearObjective], Result]:
+) -> Callable[..., Result]:
     """What minimises objectives that differ from the first in their penalty alone, each from the solution before.
 
-    The first starts from w0. It does not warn where a tolerance was not reached: the result says so. `models` is how
-    many objectives there will be.
+    It takes an objective and, where they are known, the penalties of those to come. The first starts from w0. It does
+    not warn where a tolerance was not reached: the result says so. `models` is how many objectives there will be.
     """
     name = _choose(obj, solver, models)
     if name not in STATES:
@@ -137,10 +138,10 @@ def start_run(
     with _not_finite_is_found():
         state = state_of(obj, w0, path=models > 1)
 
-    def go_on(other: LinearObjective) -> Result:
+    def go_on(other: LinearObjective, later: Sequence[ElasticNet] = ()) -> Result:
         monitor = Monitor(other, name, tol, None, verbose)
         with _not_finite_is_found():
-            iteration = state.run(other, monitor, limit)
+            iteration = state.run(other, monitor, limit, later)
             return monitor.finish(state.x, iteration, warn=False)
 
     return go_on
@@ -148,8 +149,8 @@ def start_run(
 
 def _restarts(
     solve: Callable[..., Result], x: ArrayLike, tol: float, max_iter: int | None, verbose: bool
-) -> Callable[[LinearObjective], Result]:
-    def go_on(other: LinearObjective) -> Result:
+) -> Callable[..., Result]:
+    def go_on(other: LinearObjective, later: Sequence[ElasticNet] = ()) -> Result:
         nonlocal x
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss._descent import GramModel
 from fastloss.objective import Point
-from fastloss.solvers._model import Memory, minimise_model
+from fastloss.solvers._ahead import Ahead
+from fastloss.solvers._model import Memory
+from fastloss.solvers._quasi_newton import newton_direction, update
 from fastloss.solvers.result import (
     ROUNDED,
     Monitor,
@@ -23,12 +24,13 @@ from fastloss.solvers.result import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from fastloss._costs import Costs
     from fastloss.objective import LinearObjective
+    from fastloss.penalties import ElasticNet
 
 MAX_ITER = 100  # steps
 FEWEST = 2000  # samples, where the Hessian is of a part of them
@@ -38,7 +40,9 @@ PASSES = 8  # products for each number of X: about half a pass; twice as many ro
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
 FEW_FEATURES = 16  # the Hessian of all rows takes no longer than a pass or two
 FEW_PRODUCTS = 1 << 24  # n p^2: the same, for what is called takes longer than what is computed
-ASTRAY = 30  # times the model's is what the loss may curve along a step for the model to learn from it
+AHEAD = 8  # models of a path that a pass looks at, the one at hand included: a register of AVX-512
+KEPT = 4  # of them whose predictions are kept: passes end about two models each
+ROWS_AHEAD = 20  # for each coefficient, with fewer of which the steps of so many take longer than passes
 STALE = 3  # steps of a run after which the next had better begin with a Hessian of its own
 STALLED = 5  # steps in vain
 SMALLEST_SHARE = 1e-10  # of a step
@@ -108,7 +112,8 @@ class GramNewton:
     obj : LinearObjective
     w0 : array_like of shape (obj.size,) or None
     path : bool
-        Whether runs will follow: Hessians are then of all rows; that of a quadratic loss leaves no need for passes.
+        Whether runs will follow. Passes then look at some of their points as well, where that is worth it; if not,
+        Hessians are of all rows, and that of a quadratic loss leaves no need for passes.
     """
 
     def __init__(self, obj: LinearObjective, w0: ArrayLike | None, path: bool = False) -> None:
@@ -117,10 +122,13 @@ class GramNewton:
             raise TypeError(f"gram_newton needs a dense X and at most {LARGEST} coefficients; prox_newton takes any")
         start = null_start(obj) if path and w0 is None else newton_start(obj, w0)
         self.hessian: NDArray[np.float64] | None = None
-        self.every = 1 if path else stride(obj)
+        self.most_ahead = most_ahead(obj) if path else 0
+        self.every = stride(obj) if self.most_ahead or not path else 1
         self.known = self.every == 1 and obj.loss.quadratic  # the Hessian says all
         self.memory: Memory | None = Memory() if self.known else None
         self.fresh = self.every == 1 and has_cheap_hessian(obj) and not obj.loss.quadratic
+        self.ahead = Ahead()
+        self.age = 0  # of the Hessian, in models
         if self.every > 1 and not obj.coefficients(start).any() and not path:
             part = obj.rows(slice(None, None, self.every if obj.loss.quadratic else 2 * self.every))
             if part is not None and obj.loss.quadratic:  # one step solves it, and its Hessian stays what it is
@@ -137,12 +145,20 @@ class GramNewton:
         """Where the run is."""
         return self.point.x
 
-    def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int) -> int:
-        """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations."""
+    def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int, later: Sequence[ElasticNet] = ()) -> int:
+        """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations.
+
+        `later` are the penalties of the next runs.
+        """
         costs = obj.point_costs
+        self.point = self.ahead.begin(costs, self.point)
+        models = [obj.with_penalty(penalty).point_costs for penalty in later[: self.most_ahead]]
+        self.age += 1
+        if models and self.age > AHEAD:
+            self.hessian = None
         iteration, share, astray, residual_scale = 0, 1.0, False, residual_at_zero(obj)
         while True:
-            x, loss, gradient, z = self.point
+            x, loss, gradient, _ = self.point
             fun = loss + costs.value(x)
             residual = costs.residual(x, -gradient)
             gap = certificate(obj, costs, self.point, monitor.threshold)
@@ -153,7 +169,8 @@ class GramNewton:
                 break
             iteration += 1
             if self.hessian is None:
-                self.hessian = sampled_hessian(obj, x, self.every, z)
+                centre = self.ahead.middle(self.point)
+                self.hessian, self.age = sampled_hessian(obj, centre.x, self.every, centre.z), 0
             hessian = self.hessian
             height = loss - obj.least_loss
             # A gradient that is so small a part of itself is that of an objective as near as the square of it.
@@ -165,7 +182,9 @@ class GramNewton:
                 there = loss + 0.5 * float((gradient + turned) @ step)
                 self.point = Point(new, there, turned, None)
                 continue
-            found = obj.point(new)
+            targets = self.ahead.targets(hessian, self.point, models, height, wanted)
+            found, *others = obj.points([new, *targets], KEPT) if targets else [obj.point(new)]
+            self.ahead.take(hessian, others, models, self.least_change)
             noise = ROUNDING * float(np.finfo(obj.X.dtype).eps) * max(abs(fun), height)
             lower = found.loss + costs.value(new) <= fun - SUFFICIENT * share * predicted + noise
             # A step that fails has shown how the loss curves along it all the same, unless it led astray.
@@ -186,6 +205,13 @@ class GramNewton:
         if iteration > STALE:
             self.hessian = None
         return iteration
+
+
+def most_ahead(obj: LinearObjective) -> int:
+    """How many models ahead a pass looks: none where it is not passes that take the time."""
+    if obj.loss.quadratic or has_cheap_hessian(obj) or obj.n_samples < ROWS_AHEAD * obj.size:
+        return 0
+    return max(0, min(AHEAD, obj.most_points) - 1)
 
 
 def has_cheap_hessian(obj: LinearObjective) -> bool:
@@ -245,35 +271,6 @@ def sampled_hessian(
     if part is not obj and len(unseen):  # of columns with few numbers, none of them in these rows
         result[unseen, unseen] = obj.hessian_diagonal(x, unseen)
     return result
-
-
-def newton_direction(
-    hessian: NDArray[np.float64],
-    x: NDArray[np.float64],
-    gradient: NDArray[np.float64],
-    costs: Costs,
-    height: float,
-    threshold: float,
-    memory: Memory | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """To the minimum of the model, its gradient there, and by how much it falls; `memory` is of the same Hessian."""
-    model = GramModel(hessian, gradient, x, costs, memory.last if memory else None)
-    if memory:
-        memory.last = model
-    start = model.objective()
-    minimise_model(model, height, 0.05 * threshold, 1, memory=memory)
-    return model.c - x, model.gradient(1), start - model.objective()
-
-
-def update(hessian: NDArray[np.float64], step: NDArray[np.float64], change: NDArray[np.float64]) -> bool:
-    """BFGS: the Hessian that agrees with the last step; whether the two were of one order before."""
-    turned = hessian @ step
-    along, seen = float(step @ turned), float(step @ change)
-    if not seen < ASTRAY * along:
-        return along == 0
-    if seen > 1e-10 * along:
-        hessian += np.outer(change, change / seen) - np.outer(turned, turned / along)
-    return True
 
 
 def certificate(obj: LinearObjective, costs: Costs, point: Point, threshold: float) -> float:

@@ -20,13 +20,14 @@ from fastloss.solvers.result import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from fastloss._costs import Costs
     from fastloss._selection import Selection
     from fastloss.objective import LinearObjective
+    from fastloss.penalties import ElasticNet
     from fastloss.solvers._model import Model
 
 MAX_ITER = 200  # working sets
@@ -63,7 +64,7 @@ class ProxNewton:
         self.selected = np.flatnonzero(self.w)  # the working set
         self.selection: tuple[NDArray[np.int64], Selection] | None = None  # of the last working set
         self.memory = Memory()
-        self.ends: list[tuple[NDArray[np.float64], ...]] = []  # of the last two runs
+        self.before: NDArray[np.float64] | None = None  # the coefficients where the run began
         self.direct = False  # whether no other losses are on the way
         self.go(obj.predict(x))
 
@@ -118,9 +119,12 @@ class ProxNewton:
                 return
             self.b = self.b + step
 
-    def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int) -> int:
-        """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations."""
-        self.obj, costs = obj, obj.costs
+    def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int, later: Sequence[ElasticNet] = ()) -> int:
+        """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations.
+
+        `later` are the penalties of the next runs; they make no difference here.
+        """
+        self.obj, costs, origin = obj, obj.costs, self.w.copy()
         self.extrapolate()
         iteration, tighter, residual_scale = 0, 1.0, residual_at_zero(obj)
         while True:
@@ -147,23 +151,29 @@ class ProxNewton:
             before, self.selected = self.selected, self.working_set(force)
             rough = outside > ROUGH * least
             # A set that comes again was not solved well enough.
-            tighter = tighter / 10 if not rough and np.array_equal(before, self.selected) else 1.0
+            tighter = tighter / 10 if iteration > 1 and not rough and np.array_equal(before, self.selected) else 1.0
             self.solve_selected(-pull[self.selected], INNER * max(outside, tighter * least), rough)
-        self.ends = [*self.ends[-1:], (self.w.copy(), self.b, self.z)]
+        self.before = origin
         return iteration
 
     def extrapolate(self) -> None:
-        """Go as far again as from the end of the run before to that of the last, if that is lower."""
-        if len(self.ends) < 2 or self.obj.loss.quadratic:
+        """Go as far again as from the end of the run before to that of the last, if that is lower; signs stay."""
+        if self.before is None or self.selection is None or self.obj.loss.quadratic:
             return
-        (w0, b0, z0), (w, b, z) = self.ends
-        here, beyond = self.loss + self.obj.costs.value(w), 2 * w - w0
-        self.go(2 * z - z0)
-        if self.loss + self.obj.costs.value(beyond) < here:
-            self.w, self.b = beyond, 2 * b - b0
-            self.selected = np.union1d(self.selected, np.flatnonzero(beyond))
+        selected, selection = self.selection
+        c = self.w[selected]
+        beyond = 2 * c - self.before[selected]
+        beyond[beyond * c <= 0] = 0
+        start = self.z, self.loss, self.first, self.second, self._forces
+        here = self.loss + self.obj.costs.value(self.w)
+        change, shift = selection.change(beyond - c)
+        self.go(self.z + change)
+        self.w[selected] = beyond
+        if self.loss + self.obj.costs.value(self.w) < here:
+            self.b = self.b + shift
         else:
-            self.go(z)
+            self.w[selected] = c
+            self.z, self.loss, self.first, self.second, self._forces = start
 
     def approach(self, max_iter: int) -> int:
         """Come near where the loss is about linear, by way of losses that are not; the number of iterations."""
