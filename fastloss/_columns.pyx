@@ -11,8 +11,32 @@ import numpy as np
 cdef enum:
     SERIAL = 1 << 15  # numbers: below, threads cost more than they save
     COLUMNS = 16  # a turn of a thread
+    ROWS = 256  # the same, of dense columns
     LITTLE = 1 << 21  # products
     MANY = 200  # columns: BLAS then multiplies as much faster as it takes to copy the others for it
+
+
+cdef double scale(const Matrix *x, int64_t j, const double *factor, double *out) noexcept nogil:
+    """A column of C with each row multiplied by a number, to its place in `out`; the sum of its squares."""
+    cdef int64_t i, size = length(x, j)
+    cdef const double *column = x.data + x.starts[j]
+    if x.indices == NULL:
+        out += j * size
+        for i in range(size):
+            out[i] = factor[i] * column[i]
+    else:
+        out += x.starts[j]
+        for i in range(size):
+            out[i] = factor[x.indices[x.starts[j] + i]] * column[i]
+    return table().dot(size, out, out)
+
+
+cdef void add_rows(const Matrix *x, int64_t start, int64_t stop, const double *c, double *v) noexcept nogil:
+    """v += C c for some rows of dense columns."""
+    cdef int64_t j
+    for j in range(x.m):
+        if c[j] != 0:
+            table().add(stop - start, c[j], x.data + x.starts[j] + start, v + start)
 
 
 cdef class Columns:
@@ -65,15 +89,22 @@ cdef class Columns:
             self.products(x, out, threads)
         return result
 
-    def combine(self, c, v):
-        """v += C c; columns whose coefficient is 0 are not read."""
+    def combine(self, c, v, n_threads=None):
+        """v += C c; columns whose coefficient is 0 are not read. Threads take rows each, so they are for dense ones."""
         cdef const double *coefficients = doubles(c)
         cdef double *out = doubles(v)
-        cdef int64_t j
-        with nogil:
-            for j in range(self.m):
-                if coefficients[j] != 0:
-                    add(&self.matrix, j, coefficients[j], out)
+        cdef int64_t j, start
+        cdef int threads = 1
+        if self.starts is None and self.numbers > SERIAL and self.n > ROWS:
+            threads = resolve_threads(n_threads)
+        if threads > 1:
+            for start in prange(0, self.n, ROWS, num_threads=threads, schedule="static", nogil=True):
+                add_rows(&self.matrix, start, min(self.n, start + ROWS), coefficients, out)
+        else:
+            with nogil:
+                for j in range(self.m):
+                    if coefficients[j] != 0:
+                        add(&self.matrix, j, coefficients[j], out)
 
     def to_dense(self):
         """All of them as an array of shape (n, m) in Fortran order."""
@@ -83,23 +114,25 @@ cdef class Columns:
         np.add.at(result, (self.indices, np.repeat(np.arange(self.m), np.diff(self.starts))), self.data)
         return result
 
-    def scaled(self, rows):
+    def scaled(self, rows, n_threads=None):
         """A copy of the columns, with each row multiplied by a number."""
         cdef const double *factor = doubles(rows)
-        cdef const double *x = self.matrix.data
         result = np.empty((self.n, self.m), order="F") if self.starts is None else np.empty(self.numbers)
+        squares = np.empty(self.m)
         cdef double *out = doubles(result)
-        cdef int64_t i, j
-        with nogil:
-            if self.matrix.indices == NULL:
+        cdef double *square = doubles(squares)
+        cdef int64_t j
+        cdef int threads = 1 if self.numbers <= SERIAL else resolve_threads(n_threads)
+        if threads > 1:
+            for j in prange(self.m, num_threads=threads, schedule="static", nogil=True):
+                square[j] = scale(&self.matrix, j, factor, out)
+        else:
+            with nogil:
                 for j in range(self.m):
-                    x = self.matrix.data + self.matrix.starts[j]
-                    for i in range(self.n):
-                        out[j * self.n + i] = factor[i] * x[i]
-            else:
-                for i in range(self.numbers):
-                    out[i] = factor[self.matrix.indices[i]] * x[i]
-        return Columns(result, self.indices, self.starts, self.n)
+                    square[j] = scale(&self.matrix, j, factor, out)
+        columns = Columns(result, self.indices, self.starts, self.n)
+        columns._squares = squares
+        return columns
 
     def products_by(self, places, groups, vectors, n_threads):
         """The product of some columns, each with the vector of its group; as for `spread`."""

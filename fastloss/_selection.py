@@ -41,7 +41,7 @@ class Features:
         counted = second if self.used is None else second[self.used]
         uniform = bool((counted == counted[0]).all())  # columns are 0 in rows that do not count
         self.second, self.weight = second, float(counted[0]) if uniform else 1.0
-        self.scaled = self.columns if uniform else self.columns.scaled(np.sqrt(second))
+        self.scaled = self.columns if uniform else self.columns.scaled(np.sqrt(second), self.n_threads)
         squares: NDArray[np.float64] = self.weight * self.scaled.squares
         return squares
 
@@ -63,7 +63,7 @@ class Features:
     def change(self, step: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """How a step changes predictions, the intercept's share included; and that of the intercept."""
         change = np.zeros(self.columns.n)
-        self.columns.combine(step, change)
+        self.columns.combine(step, change, self.n_threads)
         if self.sums is None:
             return change, 0.0
         t, q, total = self.sums
@@ -135,7 +135,7 @@ class FeaturesOfClasses:
             members = self.classes == k
             coefficients[:] = 0
             coefficients[self.places[members]] = step[members]
-            self.columns.combine(coefficients, change[k])
+            self.columns.combine(coefficients, change[k], self.n_threads)
         if self.sums is None:
             return np.ascontiguousarray(change.T), 0.0
         t, Q, inverse = self.sums

@@ -225,11 +225,13 @@ class ProxNewton:
             self.selection = self.selected, obj.select(self.selected)
         selection = self.selection[1]
         c = self.w[self.selected]
-        before = math.inf
+        before, curvature = math.inf, selection.curve(self.curvatures)
         for step in range(NEWTON_STEPS):
-            gap = costs.bound(c, -slope, selection.curve(self.curvatures), self.height)
+            gap = costs.bound(c, -slope, curvature, self.height)
             if step and (rough or gap <= wanted or gap > 0.9 * before):
                 break
+            if step:
+                curvature = selection.curve(self.curvatures)
             before = gap
             model: Model = selection.model(self.first, slope, c, costs)
             target = 0.9 * wanted if obj.loss.quadratic else max(0.1 * gap, 0.5 * wanted)
