@@ -75,6 +75,11 @@ class ManyOutputs:
         #: What the mean divides by.
         self.total = total_weight(data)
 
+    @property
+    def samples(self) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
+        """Labels, weights and offsets."""
+        return self.data.labels, self.data.sample_weight, self.data.offset
+
     def _blocks(
         self, W: NDArray[Any], b: NDArray[Any], gradient: bool = True
     ) -> tuple[Any, NDArray[Any], NDArray[Any]]:

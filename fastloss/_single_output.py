@@ -47,6 +47,11 @@ class SingleOutput:
         #: What the mean divides by.
         self.total = float(len(y)) if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
 
+    @property
+    def samples(self) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
+        """Labels, weights and offsets."""
+        return self.y, self.sample_weight, self.offset
+
     def with_loss(self, loss: Loss) -> SingleOutput:
         """The same with another loss for the same labels."""
         other = copy(self)

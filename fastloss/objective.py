@@ -14,9 +14,7 @@ from fastloss._arrays import as_numpy, as_real_array
 from fastloss._checks import check_number
 from fastloss._costs import Costs
 from fastloss._design import column_scales, make_design
-from fastloss._logits import Data, used_mask
-from fastloss._many_outputs import ManyOutputs
-from fastloss._rows import Compressed
+from fastloss._samples import loss_of_samples
 from fastloss._single_output import SingleOutput
 from fastloss.losses import Loss
 from fastloss.penalties import L1, ElasticNet
@@ -24,6 +22,7 @@ from fastloss.penalties import L1, ElasticNet
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from fastloss._many_outputs import ManyOutputs
     from fastloss._selection import Selection
 
 __all__ = ["LinearObjective"]
@@ -129,72 +128,15 @@ class LinearObjective:
         self.fit_intercept, self.standardize = bool(fit_intercept), bool(standardize)
         self.n_threads = n_threads
         self.n_samples, self.n_features = self._design.shape
-        self._outputs: SingleOutput | ManyOutputs
-        try:
-            if loss.many_outputs:
-                self._outputs = self._many_outputs(y, sample_weight, offset, n_outputs)
-            else:
-                if n_outputs not in (None, 1):
-                    raise ValueError(f"n_outputs must be 1 for {loss!r}, got {n_outputs!r}")
-                self._outputs = self._single_output(y, sample_weight, offset)
-        except ValueError as error:
-            raise ValueError(str(error).replace("y_true", "y", 1)) from None
-        if not self._outputs.total > 0:
-            if sample_weight is None:
-                raise ValueError("y must hold a label that counts; all are ignored, or of class weight 0")
-            raise ValueError("sample_weight must have a positive sum over labels that count, got 0")
+        samples = (y, sample_weight, offset, n_outputs, n_threads)
+        self._outputs: SingleOutput | ManyOutputs = loss_of_samples(X, self._design, loss, *samples)
+        self.y, self.sample_weight, self.offset = self._outputs.samples
         #: Standard deviations of the features where these are standardised, else None.
         self.scales = column_scales(X, self._row_weights()) if standardize else None
         #: The number of outputs a sample: of classes, or 1.
         self.n_outputs = self._outputs.n_outputs
         #: Length of a point: coefficients, and intercepts where there are any.
         self.size = self.n_outputs * (self.n_features + self.fit_intercept)
-
-    def _single_output(self, y: ArrayLike, sample_weight: ArrayLike | None, offset: ArrayLike | None) -> SingleOutput:
-        self.y = self._vector(y, "y")
-        self.sample_weight = None if sample_weight is None else self._vector(sample_weight, "sample_weight")
-        self.offset = None if offset is None else _finite(self._vector(offset, "offset"))
-        return SingleOutput(self._design, self.loss, self.y, self.sample_weight, self.offset, self.n_threads)
-
-    def _many_outputs(
-        self, y: ArrayLike, sample_weight: ArrayLike | None, offset: ArrayLike | None, n_outputs: int | None
-    ) -> ManyOutputs:
-        n, loss = self.n_samples, self.loss
-        if n_outputs is not None and (
-            isinstance(n_outputs, bool) or not hasattr(n_outputs, "__index__") or n_outputs < 1
-        ):
-            raise ValueError(f"n_outputs must be a positive integer, got {n_outputs!r}")
-        labels = as_real_array(y, "y")
-        if labels.shape[:1] != (n,) or labels.ndim > 2 or (labels.ndim == 2 and labels.shape[1] == 0):
-            raise ValueError(
-                f"y must be of shape ({n},), a class for each row of X, or ({n}, K), its probabilities; "
-                f"got {labels.shape}"
-            )
-        shift = None if offset is None else as_real_array(offset, "offset")
-        if shift is not None and (shift.ndim != 2 or len(shift) != n or shift.shape[1] == 0):
-            raise ValueError(f"offset must be of shape ({n}, K), one entry a row of X and class; got {shift.shape}")
-        self.sample_weight = None if sample_weight is None else self._vector(sample_weight, "sample_weight")
-        if labels.ndim == 2:
-            k = labels.shape[1]
-        elif shift is not None:
-            k = shift.shape[1]
-        elif loss.class_weight is not None:
-            k = len(loss.class_weight)
-        elif n_outputs is not None:
-            k = n_outputs
-        else:
-            used = used_mask(Data(self.X, labels, self.sample_weight, None, loss), slice(None))
-            counted = labels if used is None else labels[used]
-            largest = float(counted[np.isfinite(counted)].max(initial=0))  # the others are refused in a moment
-            k = int(largest) + 1 if largest < 2**31 else 1
-        if n_outputs not in (None, k):
-            raise ValueError(f"n_outputs must be {k}, as y, offset or class_weight say; got {n_outputs}")
-        if shift is not None and shift.shape[1] != k:
-            raise ValueError(f"offset must have one column for each of {k} classes, got {shift.shape[1]}")
-        self.y = labels
-        self.offset = None if shift is None else _finite(shift.astype(self._design.dtype, copy=False))
-        X = np.asarray(self.X) if self.is_dense else Compressed(self._design)
-        return ManyOutputs(self._design, Data(X, labels, self.sample_weight, self.offset, loss), k, self.n_threads)
 
     def _row_weights(self) -> NDArray[Any] | None:
         """What each row of X counts."""
@@ -203,13 +145,6 @@ class LinearObjective:
             return self.sample_weight
         counts: NDArray[Any] = (self.y != ignored).astype(np.float64)
         return counts if self.sample_weight is None else counts * self.sample_weight
-
-    def _vector(self, x: ArrayLike, name: str) -> NDArray[Any]:
-        """`x` as a contiguous vector of X's dtype with one entry a sample."""
-        array = as_real_array(x, name)
-        if array.shape != (self.n_samples,):
-            raise ValueError(f"{name} must be of shape ({self.n_samples},), one entry a row of X; got {array.shape}")
-        return np.ascontiguousarray(array, dtype=self._design.dtype)
 
     def _split(self, w: ArrayLike) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """A point in float64; views of it: coefficients of shape (K, p), intercepts of shape (K,)."""
@@ -228,7 +163,7 @@ class LinearObjective:
     def coefficients(self, w: ArrayLike) -> NDArray[Any]:
         """The coefficients of a point, without the intercept: shape (p,), or (K, p) with several outputs."""
         W = self._split(w)[1]
-        return W if isinstance(self._outputs, ManyOutputs) else W[0]
+        return W if self.has_many_outputs else W[0]
 
     def value(self, w: ArrayLike) -> float:
         """The smooth part at the point ``w`` of shape (size,): mean loss and L2 term."""
@@ -639,9 +574,3 @@ class LinearObjective:
         up, down = np.maximum(force, 0), np.maximum(-force, 0)
         used = unit.up > 0
         return float(np.maximum(up[used] / unit.up[used], down[used] / unit.down[used]).max(initial=0.0))
-
-
-def _finite(offset: NDArray[Any]) -> NDArray[Any]:
-    if not np.isfinite(offset).all():
-        raise ValueError("offset must hold finite numbers")
-    return offset

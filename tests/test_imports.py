@@ -25,6 +25,7 @@ LAYERS = [
     {"losses"},
     {"_logits"},
     {"_single_output", "_many_outputs"},
+    {"_samples"},
     {"objective"},
     {"solvers"},
     {"path"},
