@@ -20,6 +20,7 @@ import numpy as np
 cdef extern from *:
     """
     #include <atomic>
+    #include <chrono>
     #include <thread>
     #ifdef _OPENMP
     #include <omp.h>
@@ -27,6 +28,7 @@ cdef extern from *:
 
     // The threads of a pass: tasks are numbered through all phases, and a thread waits at the end of a phase. By
     // turning, not by sleeping: a phase is over in a millisecond, and to wake a thread takes a tenth of that, or more.
+    // One that waits for as long sleeps: another process has the core of the thread that it waits for.
     struct Team {
         std::atomic<int64_t> tasks{0}, arrived{0}, phase{0};
 
@@ -44,8 +46,11 @@ cdef extern from *:
                 phase.store(now + 1, std::memory_order_release);
                 return;
             }
-            for (int64_t turns = 0; phase.load(std::memory_order_acquire) == now; ++turns)
-                if (turns % 1000 == 999) std::this_thread::yield();  // beside other processes
+            for (int64_t turns = 1; phase.load(std::memory_order_acquire) == now; ++turns)
+                if (turns > 200000)
+                    std::this_thread::sleep_for(std::chrono::microseconds(50));
+                else if (turns % 1000 == 0)
+                    std::this_thread::yield();
         }
     };
     """
