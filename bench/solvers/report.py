@@ -7,6 +7,7 @@ import statistics
 from typing import Any
 
 from bench.solvers.peers import LIBRARIES, SOLVERS
+from bench.solvers.problems import EPS, N_ALPHAS
 from bench.solvers.protocol import OURS, TARGET
 
 Results = dict[str, Any]  # as in the JSON file
@@ -88,6 +89,28 @@ def summary(problems: dict[str, Any]) -> list[str]:
                 f"{len(factors)} {kind}: {mean:.2f} × as fast as the fastest of the others in the geometric mean, "
                 f"slower on {slower}, the least {factors[worst]:.2f} × ({worst})."
             )
+            lines.append("")
         if lost:
-            lines.append(f"No time of ours on {len(lost)} {kind}: {', '.join(lost)}.")
-    return lines
+            lines += [f"No time of ours on {len(lost)} {kind}: {', '.join(lost)}.", ""]
+    return [*lines, *last_models(problems)]
+
+
+def last_models(problems: dict[str, Any]) -> list[str]:
+    """A path's time over that of its last model alone: ours, and that of the fastest of the others."""
+    rows = []
+    for name, problem in problems.items():
+        alone = problems.get(name.replace(" path", f" {EPS:g}"))
+        if not (problem["path"] and alone and (path := median(problem["solvers"], OURS))):
+            continue
+        times = (median(alone["solvers"], OURS), median(alone["solvers"], fastest(alone["solvers"])))
+        rows.append(f"| {name} | " + " | ".join(f"{path / time:.2g}" if time else "–" for time in times) + " |")
+    if not rows:
+        return []
+    head = f"| our path of {N_ALPHAS} / its last model alone | ours | the fastest other's |"
+    return [head, "|---|---:|---:|", *rows]
+
+
+def median(solvers: dict[str, Any], name: str | None) -> float | None:
+    """The median time of a solver; None where there is none."""
+    times = solvers.get(name or "", {}).get("seconds")
+    return float(statistics.median(times)) if times else None
