@@ -98,6 +98,7 @@ def test_the_wheel_has_what_users_need(distributions):
         "_linear",
         "_multiclass",
         "_outputs",
+        "_points",
         "_reduce",
         "_runtime",
     }
