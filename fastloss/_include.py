@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 
 def get_include() -> str:
     """The folder for ``include_dirs`` of C and ``include_path`` of Cython: the one that contains the package.
@@ -23,4 +21,6 @@ def get_include() -> str:
 
     and then ``cythonize([module], include_path=[fastloss.get_include()])``.
     """
+    from pathlib import Path  # importing it takes as long as a quarter of the package
+
     return str(Path(__file__).resolve().parents[1])

@@ -14,13 +14,20 @@ _SPINS = "1000"  # some ten microseconds
 
 
 def _load() -> None:
-    if any(name in os.environ for name in _SETTINGS):
-        import fastloss._runtime
-    else:
+    theirs = any(name in os.environ for name in _SETTINGS)
+    if not theirs:
         os.environ["GOMP_SPINCOUNT"] = _SPINS
-        try:
-            import fastloss._runtime  # noqa: F401
-        finally:
+    try:
+        import fastloss._runtime  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "fastloss._runtime":
+            raise
+        raise ImportError(
+            f"{os.path.dirname(__file__)} holds the sources of fastloss, not compiled for this Python: start Python in "
+            "another folder, or compile them in place by pip install -e ."
+        ) from None
+    finally:
+        if not theirs:
             del os.environ["GOMP_SPINCOUNT"]
 
 

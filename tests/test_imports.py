@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -173,6 +174,17 @@ def test_extras_are_imported_by_their_own_modules():
 def test_importing_the_package_imports_no_extra(python):
     program = "import sys, fastloss; print(sorted({name.split('.')[0] for name in sys.modules} & {*%r}))"
     assert python(program % ({*EXTRAS, "pandas", "threadpoolctl", "mpmath"},)) == "[]"
+
+
+def test_sources_that_are_not_compiled_say_so(python, tmp_path):
+    """As in the folder of the sources, which Python finds before the package that is installed."""
+    shutil.copytree(PACKAGE, tmp_path / "fastloss", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import fastloss"
+    done = python(program, flags=["-S"], check=False)  # without what finds an editable installation
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: ")
+    assert str(tmp_path) in last
+    assert "pip install -e ." in last
 
 
 def test_every_public_name_exists():
