@@ -404,6 +404,15 @@ class LinearObjective:
         return self._outputs.loss_at_zero
 
     @property
+    def gap_unit(self) -> float:
+        """What a tolerance of duality gaps is a part of: the loss at 0.
+
+        Where that is not positive, as it may be with an offset in a Poisson model, how far it is above the least loss.
+        """
+        loss = self.loss_at_zero
+        return loss if loss > 0 else loss - self.least_loss
+
+    @property
     def is_dense(self) -> bool:
         """Whether X is a dense array."""
         return isinstance(self.X, np.ndarray)

@@ -162,6 +162,20 @@ def test_a_path_of_jumps(at_several, passes):
         assert abs(path.objectives[i] - alone.fun) <= path.duality_gaps[i] + alone.duality_gap
 
 
+@pytest.mark.parametrize("loss", ["logistic", "Poisson", "Huber"])
+def test_models_that_lead_each_other_astray(loss, at_several, passes):
+    """Strengths far apart, samples unlike each other: what models share suits none of them, so they go on alone."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(2500, 20)) * 10 ** rng.uniform(-3, 3, 20) * (rng.random((2500, 20)) < 0.1)
+    z = 3 * (X / X.std(axis=0)) @ rng.normal(size=20)
+    y = {"logistic": z > 0, "Poisson": rng.poisson(np.exp(np.clip(z, -5, 4)))}.get(loss, z).astype(float)
+    args = {"n_alphas": 12, "eps": 1e-4, "standardize": True, "fit_intercept": False}
+    path = fl.regularization_path(X, y, LOSSES[loss], solver="gram_newton", **args)
+    assert path.success
+    theirs = fl.regularization_path(X, y, LOSSES[loss], solver="prox_newton", **args)
+    assert (np.abs(path.objectives - theirs.objectives) <= path.duality_gaps + theirs.duality_gaps + 1e-12).all()
+
+
 def test_a_path_does_not_depend_on_threads(at_several, passes):
     objective = problem("Huber", 9001, 20)
     run = [

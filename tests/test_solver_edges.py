@@ -125,6 +125,20 @@ def test_the_units_of_the_labels_do_not_matter(scale, solver):
 
 
 @solver
+def test_a_loss_that_is_negative_at_zero(solver):
+    """Of a Poisson model with an offset: there is still something for the gap to be a part of."""
+    rng = np.random.default_rng(0)
+    X, offset = rng.normal(size=(300, 5)), rng.uniform(2, 4, 300)
+    y = rng.poisson(np.exp(offset + X[:, 0] / 4)).astype(float)
+    objective = fl.LinearObjective(X, y, fl.Poisson(), fl.L1(0.1), offset=offset, fit_intercept=False)
+    assert objective.loss_at_zero < 0
+    result = fl.minimize(objective, solver=solver, tol=1e-6)
+    assert result.success
+    assert result.duality_gap <= 1e-6 * (objective.loss_at_zero - objective.least_loss)
+    assert 0 < result.x[0] < 0.25
+
+
+@solver
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_data_that_is_not_finite_ends_the_run(solver, bad):
     X, y = data()

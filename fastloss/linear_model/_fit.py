@@ -88,7 +88,7 @@ def fit(
     result = start_run(objective, "auto", wanted, max_iter, w0, verbose=verbose)(objective)
     rounded = result.message == ROUNDED and objective.X.dtype == np.float32  # nothing would help
     if warn and not result.success and not rounded:
-        warn_unless_converged(result.duality_gap, tol * objective.loss_at_zero, result.message)
+        warn_unless_converged(result.duality_gap, tol * objective.gap_unit, result.message)
     return result
 
 

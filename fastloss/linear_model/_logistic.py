@@ -319,7 +319,7 @@ def _scores_of_fold(
     )
     strengths = np.where(np.isinf(Cs), 0.0, 1 / (Cs * float(mask.sum(dtype=np.float64))))
     path = follow_path(objective, ratio, -np.sort(-strengths), path_tolerance(model.tol, X, TIGHTER), model.max_iter)
-    missed = path.duality_gaps > model.tol * objective.loss_at_zero
+    missed = path.duality_gaps > model.tol * objective.gap_unit
     if missed.any():
         warnings.warn(
             f"{missed.sum()} of {len(Cs)} models of a fold did not converge. Increase max_iter or scale the features.",

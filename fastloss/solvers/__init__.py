@@ -74,8 +74,9 @@ def minimize(
         unless there are few coefficients.
         ``"ista"`` is proximal gradient without momentum.
     tol : float
-        Stop when the duality gap is at most ``tol`` times the loss at w = 0. Where no gap is known (no penalty, or a
-        loss without a known conjugate), when the norm of the proximal gradient is at most ``tol`` times that at 0.
+        Stop when the duality gap is at most ``tol`` times the loss at w = 0 (or how far that is above the least loss,
+        where offsets of a Poisson model make it negative). Where no gap is known (no penalty, or a loss without a known
+        conjugate), when the norm of the proximal gradient is at most ``tol`` times that at 0.
     max_iter : int, optional
         Stop after so many iterations in any case; the default is the solver's.
     callback : callable, optional

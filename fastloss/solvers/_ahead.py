@@ -49,12 +49,15 @@ class Ahead:
     def take(
         self, hessian: NDArray[np.float64], found: Sequence[Point], models: Sequence[Costs], least_change: float
     ) -> None:
-        """What the pass has found at these targets; the Hessian learns from it, from the nearest last and so most."""
-        for base, point in reversed(list(zip(self.bases, found, strict=True))):
+        """What the pass has found at these targets; the Hessian learns from it, from the nearest last and so most.
+
+        From steps that led down, that is: others say how the loss curves where none of the models is.
+        """
+        self.points = [lower(*each) for each in zip(models, found, self.bases, strict=True)]
+        for base, point in reversed(list(zip(self.bases, self.points, strict=True))):
             change = point.gradient - base.gradient
             if float(np.linalg.norm(change)) > least_change:
                 update(hessian, point.x - base.x, change)
-        self.points = [lower(*each) for each in zip(models, found, self.bases, strict=True)]
 
 
 def lower(costs: Costs, a: Point, b: Point) -> Point:

@@ -123,7 +123,8 @@ class GramNewton:
         start = null_start(obj) if path and w0 is None else newton_start(obj, w0)
         self.hessian: NDArray[np.float64] | None = None
         self.most_ahead = most_ahead(obj) if path else 0
-        self.every = stride(obj) if self.most_ahead or not path else 1
+        self.every = 1 if path else stride(obj)
+        self.every_ahead = stride(obj)  # for a Hessian that several models share
         self.known = self.every == 1 and obj.loss.quadratic  # the Hessian says all
         self.memory: Memory | None = Memory() if self.known else None
         self.fresh = self.every == 1 and has_cheap_hessian(obj) and not obj.loss.quadratic
@@ -168,9 +169,12 @@ class GramNewton:
                 monitor.message = ROUNDED
                 break
             iteration += 1
+            if models and iteration > STALE:
+                models, self.hessian = [], None
             if self.hessian is None:
-                centre = self.ahead.middle(self.point)
-                self.hessian, self.age = sampled_hessian(obj, centre.x, self.every, centre.z), 0
+                centre = self.ahead.middle(self.point) if models else self.point
+                every = self.every_ahead if models else self.every
+                self.hessian, self.age = sampled_hessian(obj, centre.x, every, centre.z), 0
             hessian = self.hessian
             height = loss - obj.least_loss
             # A gradient that is so small a part of itself is that of an objective as near as the square of it.
@@ -182,17 +186,24 @@ class GramNewton:
                 there = loss + 0.5 * float((gradient + turned) @ step)
                 self.point = Point(new, there, turned, None)
                 continue
-            targets = self.ahead.targets(hessian, self.point, models, height, wanted)
-            found, *others = obj.points([new, *targets], KEPT) if targets else [obj.point(new)]
-            self.ahead.take(hessian, others, models, self.least_change)
+            if models:
+                targets = self.ahead.targets(hessian, self.point, models, height, wanted)
+                found, *others = obj.points([new, *targets], KEPT)
+                self.ahead.take(hessian, others, models, self.least_change)
+            else:
+                found = obj.point(new)
             noise = ROUNDING * float(np.finfo(obj.X.dtype).eps) * max(abs(fun), height)
             lower = found.loss + costs.value(new) <= fun - SUFFICIENT * share * predicted + noise
             # A step that fails has shown how the loss curves along it all the same, unless it led astray.
             change = found.gradient - gradient
             if not (lower and self.fresh) and float(np.linalg.norm(change)) > self.least_change:
                 astray |= not update(hessian, new - x, change)
-            if astray and self.every > 1:  # the rows of the sample are unlike the others
+            if models and (astray or not lower):  # what it shares with others does not suit it: alone from here on
+                models, self.hessian, astray = [], None, False
+            elif astray and self.every > 1:  # the rows of the sample are unlike the others
                 self.hessian, self.every, astray = None, 1, False
+            if not lower and self.hessian is None:
+                continue
             if not lower:
                 share /= 2
                 if share < SMALLEST_SHARE:

@@ -159,7 +159,7 @@ class Monitor:
             raise TypeError(f"callback must be callable, got {callback!r}")
         self.obj, self.solver, self.callback, self.verbose = obj, solver, callback, verbose
         self.start = time.perf_counter()
-        self.threshold = tol * obj.loss_at_zero if obj.has_duality_gap else tol
+        self.threshold = tol * obj.gap_unit if obj.has_duality_gap else tol
         self.records: list[tuple[int, float, float, float, int]] = []
         self.message = ""
         self.lowest = self.least_gap = self.steepest = math.inf
