@@ -41,6 +41,7 @@ NEWTON_STEPS = 30  # for a working set
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
 STALLED, LEAST = 3, 1e-6  # working sets in vain, the last of them solved to this part of the tolerance
 SMALLEST_SHARE = 1e-8  # of a step
+FLAT = 1.5  # times the predicted decrease is one of a loss that hardly curves: of one that does not, twice
 NEARBY, STAGE = 1e-2, 20  # the tolerance on the way to a loss, and working sets for each loss of the way
 ROUNDING = 1e-14  # of an objective
 
@@ -251,19 +252,33 @@ class ProxNewton:
         costs: Costs,
         predicted: float,
     ) -> NDArray[np.float64]:
-        """Go along the step as far as the objective falls by a part of what was predicted."""
+        """Go along the step as far as the objective falls by a part of what was predicted.
+
+        Further, where the loss curves less than its model, as one does that is about linear there.
+        """
         change, shift = selection.change(step)
         z, here, share = self.z, self.loss + costs.value(c), 1.0
-        while share > SMALLEST_SHARE:
+        while True:
             new = c + step if share == 1 else c + share * step
             self.go(z + share * change)
             there = self.loss + costs.value(new)
             if there <= here - SUFFICIENT * share * predicted + ROUNDING * abs(here):
-                self.b = self.b + share * shift
-                return new
+                break
             share /= 2
-        self.go(z)
-        return c
+            if share <= SMALLEST_SHARE:
+                self.go(z)
+                return c
+        while share >= 1 and here - there > FLAT * predicted > ROUNDING * abs(here):
+            best = self.z, self.loss, self.first, self.second
+            further = c + 2 * share * step
+            self.go(z + 2 * share * change)
+            beyond = self.loss + costs.value(further)
+            if not beyond < there:
+                self.z, self.loss, self.first, self.second = best
+                break
+            new, there, share = further, beyond, 2 * share
+        self.b = self.b + share * shift
+        return new
 
 
 def prox_newton(
