@@ -32,9 +32,17 @@ def loss_of_samples(
     n_threads: int | None,
 ) -> SingleOutput | ManyOutputs:
     """The loss of a linear model, summed over its samples. Arguments are those of `LinearObjective`."""
+    outputs: SingleOutput | ManyOutputs
     try:
-        make = many_outputs if loss.many_outputs else single_output
-        outputs = make(X, design, loss, y, sample_weight, offset, n_outputs, n_threads)
+        weight = None if sample_weight is None else vector(sample_weight, "sample_weight", design)
+        if loss.many_outputs:
+            data, k = data_of_classes(X, design, loss, y, weight, offset, n_outputs)
+            outputs = ManyOutputs(design, data, k, n_threads)
+        elif n_outputs not in (None, 1):
+            raise ValueError(f"n_outputs must be 1 for {loss!r}, got {n_outputs!r}")
+        else:
+            shift = None if offset is None else finite(vector(offset, "offset", design))
+            outputs = SingleOutput(design, loss, vector(y, "y", design), weight, shift, n_threads)
     except ValueError as error:
         raise ValueError(str(error).replace("y_true", "y", 1)) from None
     if not outputs.total > 0:
@@ -44,34 +52,16 @@ def loss_of_samples(
     return outputs
 
 
-def single_output(
+def data_of_classes(
     X: Any,
     design: Design,
     loss: Loss,
     y: ArrayLike,
-    sample_weight: ArrayLike | None,
+    weight: NDArray[Any] | None,
     offset: ArrayLike | None,
     n_outputs: int | None,
-    n_threads: int | None,
-) -> SingleOutput:
-    """With one output a sample."""
-    if n_outputs not in (None, 1):
-        raise ValueError(f"n_outputs must be 1 for {loss!r}, got {n_outputs!r}")
-    labels, weight = vector(y, "y", design), given_vector(sample_weight, "sample_weight", design)
-    return SingleOutput(design, loss, labels, weight, finite(given_vector(offset, "offset", design)), n_threads)
-
-
-def many_outputs(
-    X: Any,
-    design: Design,
-    loss: Loss,
-    y: ArrayLike,
-    sample_weight: ArrayLike | None,
-    offset: ArrayLike | None,
-    n_outputs: int | None,
-    n_threads: int | None,
-) -> ManyOutputs:
-    """With K outputs a sample."""
+) -> tuple[Data, int]:
+    """What a pass with K outputs a sample goes through, and K."""
     n = design.shape[0]
     if n_outputs is not None and (isinstance(n_outputs, bool) or not hasattr(n_outputs, "__index__") or n_outputs < 1):
         raise ValueError(f"n_outputs must be a positive integer, got {n_outputs!r}")
@@ -83,34 +73,28 @@ def many_outputs(
     shift = None if offset is None else as_real_array(offset, "offset")
     if shift is not None and (shift.ndim != 2 or len(shift) != n or shift.shape[1] == 0):
         raise ValueError(f"offset must be of shape ({n}, K), one entry a row of X and class; got {shift.shape}")
-    weight = given_vector(sample_weight, "sample_weight", design)
-    k = count_outputs(X, loss, labels, weight, shift, n_outputs)
-    if shift is not None:
-        shift = finite(shift.astype(design.dtype, copy=False))
     rows = np.asarray(X) if isinstance(X, np.ndarray) else Compressed(design)
-    return ManyOutputs(design, Data(rows, labels, weight, shift, loss), k, n_threads)
+    data = Data(rows, labels, weight, shift, loss)
+    k = count_outputs(data, n_outputs)
+    if shift is not None:
+        data = data._replace(offset=finite(shift.astype(design.dtype, copy=False)))
+    return data, k
 
 
-def count_outputs(
-    X: Any,
-    loss: Any,
-    labels: NDArray[Any],
-    weight: NDArray[Any] | None,
-    shift: NDArray[Any] | None,
-    n_outputs: int | None,
-) -> int:
+def count_outputs(data: Data, n_outputs: int | None) -> int:
     """K, by all that says so."""
+    labels, shift = data.labels, data.offset
     k: int
     if labels.ndim == 2:
         k = labels.shape[1]
     elif shift is not None:
         k = shift.shape[1]
-    elif loss.class_weight is not None:
-        k = len(loss.class_weight)
+    elif data.loss.class_weight is not None:
+        k = len(data.loss.class_weight)
     elif n_outputs is not None:
         k = n_outputs
     else:
-        used = used_mask(Data(X, labels, weight, None, loss), slice(None))
+        used = used_mask(data, slice(None))
         counted = labels if used is None else labels[used]
         largest = float(counted[np.isfinite(counted)].max(initial=0))  # the others are refused in a moment
         k = int(largest) + 1 if largest < LARGEST else 1
@@ -129,13 +113,8 @@ def vector(x: ArrayLike, name: str, design: Design) -> NDArray[Any]:
     return np.ascontiguousarray(array, dtype=design.dtype)
 
 
-def given_vector(x: ArrayLike | None, name: str, design: Design) -> NDArray[Any] | None:
-    """The same, of what may be left out."""
-    return None if x is None else vector(x, name, design)
-
-
-def finite(offset: NDArray[Any] | None) -> NDArray[Any] | None:
+def finite(offset: NDArray[Any]) -> NDArray[Any]:
     """Offsets as they are; raises where one is not finite."""
-    if offset is not None and not np.isfinite(offset).all():
+    if not np.isfinite(offset).all():
         raise ValueError("offset must hold finite numbers")
     return offset

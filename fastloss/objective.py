@@ -390,12 +390,11 @@ class LinearObjective:
         assert isinstance(outputs, SingleOutput)
         W, Z = np.array(xs), np.empty((min(kept, len(xs)), self.n_samples))
         b = W[:, self.n_features].copy() if self.fit_intercept else np.zeros(len(xs))
-        sums_of = outputs.evaluate_several(self.X, W[:, : self.n_features], b, Z)
-        if sums_of is None:
+        found = outputs.evaluate_several(self.X, W[:, : self.n_features], b, Z)
+        if found is None:
             unknown = np.full(self.size, math.nan)
             return [self.point(xs[0]), *(Point(x, math.inf, unknown, None) for x in xs[1:])]
-        totals, sums = sums_of
-        totals, gradients = totals / outputs.total, sums[:, : self.size] / outputs.total
+        totals, gradients = found[0] / outputs.total, found[1][:, : self.size] / outputs.total
         return [Point(*each) for each in zip_longest(xs, totals.tolist(), gradients, Z)]
 
     @cached_property

@@ -8,7 +8,7 @@ from fastloss import _outputs
 from fastloss._many_outputs import ManyOutputs
 
 # Rows, columns, outputs: one register and less, whole tiles and a few more, a panel of 24 or 48 outputs and its rest,
-# more columns than are multiplied at a time, more rows than a block has.
+# more columns than are multiplied at a time, more rows than a block has; so few outputs that X is read where it is.
 SHAPES = [
     (1, 1, 2),
     (7, 3, 2),
@@ -18,6 +18,7 @@ SHAPES = [
     (40, 1100, 3),
     (3000, 5, 60),
     (1700, 300, 11),
+    (1700, 50, 8),
 ]
 
 

@@ -122,9 +122,7 @@ class GramNewton:
             raise TypeError(f"gram_newton needs a dense X and at most {LARGEST} coefficients; prox_newton takes any")
         start = null_start(obj) if path and w0 is None else newton_start(obj, w0)
         self.hessian: NDArray[np.float64] | None = None
-        self.most_ahead = most_ahead(obj) if path else 0
         self.every = 1 if path else stride(obj)
-        self.every_ahead = stride(obj)  # for a Hessian that several models share
         self.known = self.every == 1 and obj.loss.quadratic  # the Hessian says all
         self.memory: Memory | None = Memory() if self.known else None
         self.fresh = self.every == 1 and has_cheap_hessian(obj) and not obj.loss.quadratic
@@ -153,7 +151,7 @@ class GramNewton:
         """
         costs = obj.point_costs
         self.point = self.ahead.begin(costs, self.point)
-        models = [obj.with_penalty(penalty).point_costs for penalty in later[: self.most_ahead]]
+        models = [obj.with_penalty(penalty).point_costs for penalty in later[: most_ahead(obj)]]
         self.age += 1
         if models and self.age > AHEAD:
             self.hessian = None
@@ -173,7 +171,7 @@ class GramNewton:
                 models, self.hessian = [], None
             if self.hessian is None:
                 centre = self.ahead.middle(self.point) if models else self.point
-                every = self.every_ahead if models else self.every
+                every = stride(obj) if models else self.every  # those who share it learn the rest
                 self.hessian, self.age = sampled_hessian(obj, centre.x, every, centre.z), 0
             hessian = self.hessian
             height = loss - obj.least_loss
@@ -202,10 +200,9 @@ class GramNewton:
                 models, self.hessian, astray = [], None, False
             elif astray and self.every > 1:  # the rows of the sample are unlike the others
                 self.hessian, self.every, astray = None, 1, False
-            if not lower and self.hessian is None:
-                continue
             if not lower:
-                share /= 2
+                if self.hessian is not None:  # else that of the step is thrown away, and its length says nothing
+                    share /= 2
                 if share < SMALLEST_SHARE:
                     monitor.message = ROUNDED
                     break

@@ -57,6 +57,12 @@ class ProxNewton:
         Whether other penalties will follow; it makes no difference here.
     """
 
+    z: NDArray[np.float64]
+    loss: float
+    first: NDArray[np.float64]
+    second: Any
+    _forces: tuple[NDArray[np.float64], ...] | None
+
     def __init__(self, obj: LinearObjective, w0: ArrayLike | None, path: bool = False) -> None:
         x = newton_start(obj, w0)
         self.obj = obj
@@ -65,7 +71,7 @@ class ProxNewton:
         self.selected = np.flatnonzero(self.w)  # the working set
         self.selection: tuple[NDArray[np.int64], Selection] | None = None  # of the last working set
         self.memory = Memory()
-        self.before: NDArray[np.float64] | None = None  # the coefficients where the run began
+        self.before: NDArray[np.float64] | None = None  # the coefficients where the last run began
         self.direct = False  # whether no other losses are on the way
         self.go(obj.predict(x))
 
@@ -88,9 +94,16 @@ class ProxNewton:
 
     def go(self, z: NDArray[np.float64]) -> None:
         """Take new predictions."""
-        self.z = z
-        self.loss, self.first, self.second = self.obj.derivatives(z)
-        self._forces: tuple[NDArray[np.float64], ...] | None = None
+        self.place = (z, *self.obj.derivatives(z), None)
+
+    @property
+    def place(self) -> Any:
+        """The predictions, and what is known of them: loss, first and second derivatives, forces if they are."""
+        return self.z, self.loss, self.first, self.second, self._forces
+
+    @place.setter
+    def place(self, place: Any) -> None:
+        self.z, self.loss, self.first, self.second, self._forces = place
 
     def forces(self) -> tuple[NDArray[np.float64], ...]:
         """First derivatives that are feasible for the dual; what pulls at the features by them, and by the true ones.
@@ -110,13 +123,13 @@ class ProxNewton:
             step = self.obj.intercept_step(self.first, self.curvatures)
             if step is None:
                 return
-            before = self.z, self.loss, self.first, self.second
-            self.go(self.z + step)
-            while not self.loss <= before[1] and np.abs(step).max() > 1e-12:
+            before, z, loss = self.place, self.z, self.loss
+            self.go(z + step)
+            while not self.loss <= loss and np.abs(step).max() > 1e-12:
                 step = step / 2
-                self.go(before[0] + step)
-            if not self.loss <= before[1]:
-                self.z, self.loss, self.first, self.second = before
+                self.go(z + step)
+            if not self.loss <= loss:
+                self.place = before
                 return
             self.b = self.b + step
 
@@ -125,7 +138,7 @@ class ProxNewton:
 
         `later` are the penalties of the next runs; they make no difference here.
         """
-        self.obj, costs, origin = obj, obj.costs, self.w.copy()
+        self.obj, costs, origin = obj, obj.costs, None if obj.loss.quadratic else self.w.copy()
         self.extrapolate()
         iteration, tighter, residual_scale = 0, 1.0, residual_at_zero(obj)
         while True:
@@ -159,14 +172,13 @@ class ProxNewton:
 
     def extrapolate(self) -> None:
         """Go as far again as from the end of the run before to that of the last, if that is lower; signs stay."""
-        if self.before is None or self.selection is None or self.obj.loss.quadratic:
+        if self.before is None or self.selection is None:
             return
         selected, selection = self.selection
         c = self.w[selected]
         beyond = 2 * c - self.before[selected]
         beyond[beyond * c <= 0] = 0
-        start = self.z, self.loss, self.first, self.second, self._forces
-        here = self.loss + self.obj.costs.value(self.w)
+        start, here = self.place, self.loss + self.obj.costs.value(self.w)
         change, shift = selection.change(beyond - c)
         self.go(self.z + change)
         self.w[selected] = beyond
@@ -174,7 +186,7 @@ class ProxNewton:
             self.b = self.b + shift
         else:
             self.w[selected] = c
-            self.z, self.loss, self.first, self.second, self._forces = start
+            self.place = start
 
     def approach(self, max_iter: int) -> int:
         """Come near where the loss is about linear, by way of losses that are not; the number of iterations."""
@@ -257,7 +269,7 @@ class ProxNewton:
         Further, where the loss curves less than its model, as one does that is about linear there.
         """
         change, shift = selection.change(step)
-        z, here, share = self.z, self.loss + costs.value(c), 1.0
+        start, z, here, share = self.place, self.z, self.loss + costs.value(c), 1.0
         while True:
             new = c + step if share == 1 else c + share * step
             self.go(z + share * change)
@@ -266,15 +278,14 @@ class ProxNewton:
                 break
             share /= 2
             if share <= SMALLEST_SHARE:
-                self.go(z)
+                self.place = start
                 return c
         while share >= 1 and here - there > FLAT * predicted > ROUNDING * abs(here):
-            best = self.z, self.loss, self.first, self.second
-            further = c + 2 * share * step
+            best, further = self.place, c + 2 * share * step
             self.go(z + 2 * share * change)
             beyond = self.loss + costs.value(further)
             if not beyond < there:
-                self.z, self.loss, self.first, self.second = best
+                self.place = best
                 break
             new, there, share = further, beyond, 2 * share
         self.b = self.b + share * shift
