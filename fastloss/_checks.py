@@ -12,9 +12,11 @@ def check_number(name: str, value: Any, low: float, high: float, ends: str = "()
 
     Raises TypeError or ValueError, naming the parameter.
     """
-    if isinstance(value, bool | np.bool_ | str) or not hasattr(value, "__float__") or np.ndim(value):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
+    if type(value) is not float:
+        if isinstance(value, bool | np.bool_ | str) or not hasattr(value, "__float__") or np.ndim(value):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+        value = float(value)
+    number: float = value
     above = number >= low if ends[0] == "[" else number > low
     below = number <= high if ends[1] == "]" else number < high
     if not (above and below):

@@ -162,8 +162,8 @@ class LinearObjective:
 
     def coefficients(self, w: ArrayLike) -> NDArray[Any]:
         """The coefficients of a point, without the intercept: shape (p,), or (K, p) with several outputs."""
-        W = self._split(w)[1]
-        return W if self.has_many_outputs else W[0]
+        point, W = self._split(w)[:2]
+        return W if self.has_many_outputs else point[: self.n_features]
 
     def value(self, w: ArrayLike) -> float:
         """The smooth part at the point ``w`` of shape (size,): mean loss and L2 term."""

@@ -214,6 +214,20 @@ def test_the_objective_falls(loss):
     assert np.all(np.diff(history) <= 1e-13 * abs(history[:-1]))
 
 
+def test_a_long_way_from_model_to_model(monkeypatch):
+    """Features that are mostly 0, and a strength 10,000 times weaker: 40 steps, were Hessians not computed anew."""
+    monkeypatch.setattr(module, "FEW_FEATURES", 0)
+    random = np.random.default_rng(38)
+    X = random.normal(size=(1500, 29)) * (random.random((1500, 29)) < 0.02)
+    y, label_loss = X @ random.normal(size=29) > 0, fl.BinaryCrossEntropy(from_logits=True, label_smoothing=0.1)
+    options = {"n_alphas": 2, "eps": 1e-4, "fit_intercept": False, "standardize": True}
+    path = fl.regularization_path(X, y, label_loss, solver="gram_newton", **options)
+    assert path.success
+    assert path.n_iters[1] <= 20
+    lower = fl.regularization_path(X, y, label_loss, solver="prox_newton", **options)
+    assert np.all(np.abs(path.objectives - lower.objectives) <= path.duality_gaps + lower.duality_gaps + 1e-12)
+
+
 @pytest.mark.parametrize("convert", [sparse.csr_array, sparse.csc_array, sparse.csr_matrix, sparse.csc_matrix])
 def test_sparse_data_is_refused(convert):
     X, y = data("squared")

@@ -29,7 +29,7 @@ class Ahead:
 
     def begin(self, costs: Costs, last: Point) -> Point:
         """Where the next model begins: at its own point, or at the last model's if that is lower."""
-        return lower(costs, self.points.pop(0), last) if self.points else last
+        return lower_of(costs, self.points.pop(0), last) if self.points else last
 
     def middle(self, here: Point) -> Point:
         """The point whose Hessian suits all of them best."""
@@ -53,13 +53,20 @@ class Ahead:
 
         From steps that led down, that is: others say how the loss curves where none of the models is.
         """
-        self.points = [lower(*each) for each in zip(models, found, self.bases, strict=True)]
+        self.points = [lower_of(*each) for each in zip(models, found, self.bases, strict=True)]
         for base, point in reversed(list(zip(self.bases, self.points, strict=True))):
             change = point.gradient - base.gradient
             if float(np.linalg.norm(change)) > least_change:
                 update(hessian, point.x - base.x, change)
 
 
-def lower(costs: Costs, a: Point, b: Point) -> Point:
+def lower_of(costs: Costs, a: Point, b: Point) -> Point:
     """The one of two points that is lower; the second where the first is not finite."""
     return a if a.loss + costs.value(a.x) < b.loss + costs.value(b.x) else b
+
+
+def beyond(before: NDArray[np.float64], here: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As far again as from one model to the next; what would change its sign is 0."""
+    result = 2 * here - before
+    result[result * here <= 0] = 0
+    return result

@@ -123,7 +123,9 @@ def minimise_model(
                 hessian = 0 if memory.knows(features) else NEVER if rough else price
             if memory.spent >= hessian:
                 model = memory.by_hessian(model, features, n_threads)
-        systems, price = memory.systems(model)
+        # A descent of many sweeps that takes less than the calls of anything else goes first.
+        small = since == 0 and not memory.found and SWEEPS * model.sweep_cost(len(model.c)) < CALLS
+        systems, price = (None, CALLS) if small else memory.systems(model)
         wait = int(min(memory.wait * price, NEVER))
         if systems is not None:
             # Of conjugate gradients as many iterations take the time of as many sweeps, whatever the model.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastloss.objective import Point
-from fastloss.solvers._ahead import Ahead
+from fastloss.solvers._ahead import Ahead, beyond, lower_of
 from fastloss.solvers._model import Memory
 from fastloss.solvers._quasi_newton import newton_direction, update
 from fastloss.solvers.result import (
@@ -44,6 +44,7 @@ AHEAD = 8  # models of a path that a pass looks at, the one at hand included: a 
 KEPT = 4  # of them whose predictions are kept: passes end about two models each
 ROWS_AHEAD = 20  # for each coefficient, with fewer of which the steps of so many take longer than passes
 STALE = 3  # steps of a run after which the next had better begin with a Hessian of its own
+RENEWED = 10  # steps after which a Hessian is computed anew: what was learnt of it may be of far away
 STALLED = 5  # steps in vain
 SMALLEST_SHARE = 1e-10  # of a step
 ROUNDING = 16  # units in the last place of an objective
@@ -127,6 +128,7 @@ class GramNewton:
         self.memory: Memory | None = Memory() if self.known else None
         self.fresh = self.every == 1 and has_cheap_hessian(obj) and not obj.loss.quadratic
         self.ahead = Ahead()
+        self.before: NDArray[np.float64] | None = None  # the point where the last run began
         self.age = 0  # of the Hessian, in models
         if self.every > 1 and not obj.coefficients(start).any() and not path:
             part = obj.rows(slice(None, None, self.every if obj.loss.quadratic else 2 * self.every))
@@ -150,8 +152,12 @@ class GramNewton:
         `later` are the penalties of the next runs.
         """
         costs = obj.point_costs
-        self.point = self.ahead.begin(costs, self.point)
         models = [obj.with_penalty(penalty).point_costs for penalty in later[: most_ahead(obj)]]
+        origin = self.point.x
+        self.point = self.ahead.begin(costs, self.point)
+        if self.before is not None and not (models or self.known):  # the path may well go on as it did
+            self.point = lower_of(costs, obj.point(beyond(self.before, origin)), self.point)
+        self.before = origin
         self.age += 1
         if models and self.age > AHEAD:
             self.hessian = None
@@ -169,6 +175,8 @@ class GramNewton:
             iteration += 1
             if models and iteration > STALE:
                 models, self.hessian = [], None
+            elif iteration % RENEWED == 0:
+                self.hessian = None
             if self.hessian is None:
                 centre = self.ahead.middle(self.point) if models else self.point
                 every = stride(obj) if models else self.every  # those who share it learn the rest

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastloss.solvers._ahead import beyond
 from fastloss.solvers._model import Memory, minimise_model
 from fastloss.solvers.result import (
     ROUNDED,
@@ -38,6 +39,8 @@ NEAR = 0.15  # the same, for features that must be in a set for it to be used ag
 TOO_LARGE = 2  # times the set that is wanted is one that is not used again
 ROUGH = 10  # times the tolerance is what the features outside must owe for a set not to be the last
 NEWTON_STEPS = 30  # for a working set
+LOOSE, TIGHT = 0.1, 0.01  # of the gap before is what a model of a loss that is not quadratic is solved to
+TRUE, FALSE = 1.5, 3  # times what a model was solved to is the gap after its step: it is trusted, or not
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
 STALLED, LEAST = 3, 1e-6  # working sets in vain, the last of them solved to this part of the tolerance
 SMALLEST_SHARE = 1e-8  # of a step
@@ -72,6 +75,7 @@ class ProxNewton:
         self.selection: tuple[NDArray[np.int64], Selection] | None = None  # of the last working set
         self.memory = Memory()
         self.before: NDArray[np.float64] | None = None  # the coefficients where the last run began
+        self.accuracy = LOOSE  # to which models are solved, a part of the gap before
         self.direct = False  # whether no other losses are on the way
         self.go(obj.predict(x))
 
@@ -176,12 +180,11 @@ class ProxNewton:
             return
         selected, selection = self.selection
         c = self.w[selected]
-        beyond = 2 * c - self.before[selected]
-        beyond[beyond * c <= 0] = 0
+        further = beyond(self.before[selected], c)
         start, here = self.place, self.loss + self.obj.costs.value(self.w)
-        change, shift = selection.change(beyond - c)
+        change, shift = selection.change(further - c)
         self.go(self.z + change)
-        self.w[selected] = beyond
+        self.w[selected] = further
         if self.loss + self.obj.costs.value(self.w) < here:
             self.b = self.b + shift
         else:
@@ -238,16 +241,17 @@ class ProxNewton:
             self.selection = self.selected, obj.select(self.selected)
         selection = self.selection[1]
         c = self.w[self.selected]
-        before, curvature = math.inf, selection.curve(self.curvatures)
+        before, target, curvature = math.inf, math.inf, selection.curve(self.curvatures)
         for step in range(NEWTON_STEPS):
             gap = costs.bound(c, -slope, curvature, self.height)
             if step and (rough or gap <= wanted or gap > 0.9 * before):
                 break
             if step:
                 curvature = selection.curve(self.curvatures)
+                self.adapt(gap / target)
             before = gap
             model: Model = selection.model(self.first, slope, c, costs)
-            target = 0.9 * wanted if obj.loss.quadratic else max(0.1 * gap, 0.5 * wanted)
+            target = 0.9 * wanted if obj.loss.quadratic else max(self.accuracy * gap, 0.5 * wanted)
             start = model.objective()
             if not obj.loss.quadratic:
                 self.memory.forget()
@@ -255,6 +259,16 @@ class ProxNewton:
             c = self.take_step(selection, c, model.c - c, costs, start - model.objective())
             self.w[self.selected] = c
             slope = selection.slope(self.first)
+
+    def adapt(self, times: float) -> None:
+        """Along a path, where models are near the loss from the first step on, solve those further that prove true.
+
+        `times` what its model was solved to is the gap after a step.
+        """
+        if self.before is not None and times <= TRUE:
+            self.accuracy = max(TIGHT, 0.1 * self.accuracy)
+        elif times > FALSE:
+            self.accuracy = min(LOOSE, 10 * self.accuracy)
 
     def take_step(
         self,
@@ -283,11 +297,11 @@ class ProxNewton:
         while share >= 1 and here - there > FLAT * predicted > ROUNDING * abs(here):
             best, further = self.place, c + 2 * share * step
             self.go(z + 2 * share * change)
-            beyond = self.loss + costs.value(further)
-            if not beyond < there:
+            there_too = self.loss + costs.value(further)
+            if not there_too < there:
                 self.place = best
                 break
-            new, there, share = further, beyond, 2 * share
+            new, there, share = further, there_too, 2 * share
         self.b = self.b + share * shift
         return new
 
