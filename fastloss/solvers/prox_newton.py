@@ -248,7 +248,7 @@ class ProxNewton:
                 break
             if step:
                 curvature = selection.curve(self.curvatures)
-                self.adapt(gap / target)
+                self.adapt(gap, target)
             before = gap
             model: Model = selection.model(self.first, slope, c, costs)
             target = 0.9 * wanted if obj.loss.quadratic else max(self.accuracy * gap, 0.5 * wanted)
@@ -260,14 +260,14 @@ class ProxNewton:
             self.w[self.selected] = c
             slope = selection.slope(self.first)
 
-    def adapt(self, times: float) -> None:
+    def adapt(self, gap: float, target: float) -> None:
         """Along a path, where models are near the loss from the first step on, solve those further that prove true.
 
-        `times` what its model was solved to is the gap after a step.
+        A model was solved to the target; the gap is that after its step.
         """
-        if self.before is not None and times <= TRUE:
+        if self.before is not None and gap <= TRUE * target:
             self.accuracy = max(TIGHT, 0.1 * self.accuracy)
-        elif times > FALSE:
+        elif gap > FALSE * target:
             self.accuracy = min(LOOSE, 10 * self.accuracy)
 
     def take_step(
