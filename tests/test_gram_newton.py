@@ -215,7 +215,7 @@ def test_the_objective_falls(loss):
 
 
 def test_a_long_way_from_model_to_model(monkeypatch):
-    """Features that are mostly 0, and a strength 10,000 times weaker: 40 steps, were Hessians not computed anew."""
+    """Features that are mostly 0, and a strength 10,000 times weaker: 48 steps, were Hessians not computed anew."""
     monkeypatch.setattr(module, "FEW_FEATURES", 0)
     random = np.random.default_rng(38)
     X = random.normal(size=(1500, 29)) * (random.random((1500, 29)) < 0.02)

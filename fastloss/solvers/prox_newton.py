@@ -40,7 +40,7 @@ TOO_LARGE = 2  # times the set that is wanted is one that is not used again
 ROUGH = 10  # times the tolerance is what the features outside must owe for a set not to be the last
 NEWTON_STEPS = 30  # for a working set
 LOOSE, TIGHT = 0.1, 0.01  # of the gap before is what a model of a loss that is not quadratic is solved to
-TRUE, FALSE = 1.5, 3  # times what a model was solved to is the gap after its step: it is trusted, or not
+TRUSTED, DOUBTED = 1.5, 3  # times what a model was solved to is the gap after its step: at most, or more
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
 STALLED, LEAST = 3, 1e-6  # working sets in vain, the last of them solved to this part of the tolerance
 SMALLEST_SHARE = 1e-8  # of a step
@@ -265,9 +265,9 @@ class ProxNewton:
 
         A model was solved to the target; the gap is that after its step.
         """
-        if self.before is not None and gap <= TRUE * target:
+        if self.before is not None and gap <= TRUSTED * target:
             self.accuracy = max(TIGHT, 0.1 * self.accuracy)
-        elif gap > FALSE * target:
+        elif gap > DOUBTED * target:
             self.accuracy = min(LOOSE, 10 * self.accuracy)
 
     def take_step(
