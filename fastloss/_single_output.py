@@ -14,6 +14,7 @@ from fastloss import _gram, _points
 from fastloss._design import make_design
 from fastloss._reduce import DomainError, LostSampleError
 from fastloss._selection import Features, take_columns
+from fastloss._statistics import Statistics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -211,6 +212,12 @@ class SingleOutput:
         result *= second[0] if uniform else 1.0
         return result
 
+    def statistics(self, X: NDArray[Any], intercept: bool) -> Statistics:
+        """The sums over the samples that say all of squared errors; X is dense."""
+        y = self._labels if self.offset is None else self._labels - self.offset
+        rows = slice(None) if self._used is None else np.flatnonzero(self._used)
+        return Statistics.of(X, y, self._weights, rows, centred=intercept, n_threads=self.n_threads)
+
     def mean_hessian_block(self, X: NDArray[Any], second: NDArray[np.float64], intercept: bool) -> NDArray[np.float64]:
         """The Hessian: there is one output."""
         return self.hessian(X, second, intercept)
@@ -289,7 +296,10 @@ class SingleOutput:
         steepest = math.inf
         for _ in range(50):
             slope = A.T @ first
-            before, steepest = steepest, float(np.abs(slope).max() / np.abs(np.abs(A).T @ np.abs(first)).max())
+            size = float(np.abs(np.abs(A).T @ np.abs(first)).max())
+            if size == 0:  # all is fitted
+                break
+            before, steepest = steepest, float(np.abs(slope).max() / size)
             if not steepest > 1e-14 or 1e-8 > steepest > 0.5 * before:  # what is left is rounding
                 break
             D = self.curvatures(z, first, second)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from fastloss._many_outputs import ManyOutputs
     from fastloss._selection import Selection
+    from fastloss._statistics import Quadratic
 
 __all__ = ["LinearObjective"]
 
@@ -461,6 +462,12 @@ class LinearObjective:
         z = self.predict(x) if z is None else z.astype(np.float64, copy=False)
         return self._outputs.hessian(self.X, self.curvatures(z, *self.derivatives(z)[1:]), self.fit_intercept)
 
+    def quadratic(self) -> Quadratic:
+        """The loss by sums over the samples, where it is the squared error and X dense."""
+        assert self.loss.quadratic
+        assert isinstance(self._outputs, SingleOutput)
+        return self._outputs.statistics(self.X, self.fit_intercept).quadratic(self.fit_intercept)
+
     def mean_hessian_block(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """The part of the Hessian that is of one output, in the mean over outputs; of a dense X."""
         z = self.predict(x)
@@ -506,7 +513,7 @@ class LinearObjective:
     @cached_property
     def costs(self) -> Costs:
         """What each coefficient costs, class after class."""
-        return self._costs_of(self.penalty)
+        return self.costs_of(self.penalty)
 
     def balanced(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """A point, or a step, without what changes nothing: with several outputs the mean of what costs nothing."""
@@ -528,7 +535,8 @@ class LinearObjective:
         parts = (self.costs.up, self.costs.down, self.costs.ridge)
         return Costs(*(np.column_stack([part.reshape(shape), free]).ravel() for part in parts))
 
-    def _costs_of(self, penalty: ElasticNet) -> Costs:
+    def costs_of(self, penalty: ElasticNet) -> Costs:
+        """What each coefficient costs under a penalty, class after class."""
         costs = penalty.costs(self.n_features)
         if self.scales is not None:
             costs = costs.scaled(self.scales)
@@ -566,7 +574,7 @@ class LinearObjective:
         Coefficients of weight 0 are at their best as well; with several outputs they are 0, and this is a bound.
         """
         outputs = self._outputs
-        unit = self._costs_of(self.penalty.with_strengths(1.0, 0.0))
+        unit = self.costs_of(self.penalty.with_strengths(1.0, 0.0))
         free = np.flatnonzero(unit.up == 0)
         if isinstance(outputs, SingleOutput):
             if self.penalty.positive and len(free):

@@ -13,7 +13,8 @@ from fastloss._arrays import as_real_array
 from fastloss._checks import check_number
 from fastloss.objective import LinearObjective
 from fastloss.penalties import ElasticNet
-from fastloss.solvers import ConvergenceWarning, start_run
+from fastloss.solvers import ConvergenceWarning
+from fastloss.solvers._runs import follow_strengths
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -227,25 +228,24 @@ def follow_path(
     verbose: bool = False,
 ) -> Path:
     """The path of an objective at decreasing strengths of its penalty, without a warning where it was not reached."""
-    penalty = objective.penalty
 
-    penalties = [penalty.with_strengths(alpha * l1_ratio, alpha * (1 - l1_ratio) / 2) for alpha in strengths]
-    first = objective.with_penalty(penalties[0])
-    run = start_run(first, solver, tol, max_iter, models=len(strengths))
+    def penalty_of(alpha: float) -> ElasticNet:
+        return objective.penalty.with_strengths(alpha * l1_ratio, alpha * (1 - l1_ratio) / 2)
+
+    results = follow_strengths(objective, penalty_of, strengths, solver, tol, max_iter)
     if verbose:
         print(f"{objective.n_samples} samples, {objective.n_features} features, {len(strengths)} models")
         print(f"{'model':>9} {'alpha':>10} {'seconds':>9} {'objective':>16} {'gap':>10} {'support':>8}")
     records: list[dict[str, Any]] = []
-    for i, alpha in enumerate(strengths):
-        start = time.perf_counter()
-        result = run(objective.with_penalty(penalties[i]), penalties[i + 1 :])
+    start = time.perf_counter()
+    for alpha, result in zip(strengths.tolist(), results, strict=True):
         W = result.x.reshape(objective.n_outputs, -1)
         c = W[:, : objective.n_features].ravel()
         used = np.flatnonzero(c)
         intercept = W[:, -1].copy() if objective.fit_intercept else np.zeros(objective.n_outputs)
         records.append(
             {
-                "alpha": float(alpha),
+                "alpha": alpha,
                 "coefficients": (used, c[used]),
                 "intercept": intercept if objective.has_many_outputs else float(intercept[0]),
                 "objective": result.fun,
@@ -255,6 +255,7 @@ def follow_path(
                 "time": time.perf_counter() - start,
             }
         )
+        start = time.perf_counter()
         if verbose:
             print(
                 f"{len(records):>9} {alpha:>10.4g} {records[-1]['time']:>9.4f} {result.fun:>16.10g} "

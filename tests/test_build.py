@@ -101,6 +101,7 @@ def test_the_wheel_has_what_users_need(distributions):
         "_points",
         "_reduce",
         "_runtime",
+        "_strengths",
     }
     assert modules == {*compiled, "_isa_baseline"}
 

@@ -11,7 +11,7 @@ from scipy import sparse
 from test_solvers import LOGISTIC, scikit_learn
 
 import fastloss as fl
-from fastloss.solvers import start_run
+from fastloss.solvers._runs import start_run
 
 LOSSES = {
     "squared": fl.SquaredError(),
@@ -345,7 +345,7 @@ def test_hessians_in_single_precision_do_not_limit_the_accuracy(penalty, interce
     y = X[:, :60] @ rng.standard_normal(60) + rng.standard_normal(800)
     objective = fl.LinearObjective(X, y, fl.SquaredError(), penalty, fit_intercept=intercept)
     largest = objective.lambda_max()
-    run = start_run(objective.with_penalty(penalty.with_strengths(largest, 0.0)), "prox_newton", 1e-11, None, models=2)
+    run = start_run(objective.with_penalty(penalty.with_strengths(largest, 0.0)), "prox_newton", 1e-11, None)
     for share in (0.1, 0.01, 0.005, 0.002, 0.001):
         there = objective.with_penalty(penalty.with_strengths(share * largest, share * penalty.l2))
         result = run(there)

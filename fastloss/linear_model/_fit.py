@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fastloss._runtime import get_num_threads
-from fastloss.solvers import start_run
+from fastloss.solvers._runs import start_run
 from fastloss.solvers.result import ROUNDED
 
 if TYPE_CHECKING:

@@ -10,16 +10,18 @@ from sklearn import linear_model
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 
+from fastloss._statistics import Statistics
 from fastloss.linear_model._fit import check_data, fit, tolerance, warn_unless_converged
 from fastloss.linear_model._huber import fit_huber
-from fastloss.linear_model._statistics import FEWEST_SAMPLES, Statistics, minimise
 from fastloss.losses import Poisson, SquaredError
 from fastloss.objective import LinearObjective
 from fastloss.penalties import ElasticNet as Penalty
+from fastloss.solvers.quadratic import QuadraticRun
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+FEWEST_SAMPLES = 3  # a feature, for sums over samples to pay
 CHEAP = 1 << 27  # products, up to which the sums over samples take less time than a solver's overhead
 RATIO = [Interval(Real, 0, 1, closed="both")]
 
@@ -167,11 +169,14 @@ class ElasticNet(linear_model.ElasticNet):
     def _solve(self, total: Statistics, X: Any, start: NDArray[np.float64] | None) -> tuple[Any, ...]:
         """Coefficients, intercept, gap and iterations, from the statistics."""
         quadratic = total.quadratic(self.fit_intercept)
-        w, b, gap, iterations = minimise(quadratic, self._penalty(), tolerance(self.tol, X), start)
+        run = QuadraticRun(quadratic, start)
+        gap, iterations = run.minimise(
+            self._penalty().costs(X.shape[1]), tolerance(self.tol, X) * max(quadratic.c, 0.0)
+        )
         if self.alpha > 0:  # else no gap is known
             rounding = 1e-12 * quadratic.c
             warn_unless_converged(gap, max(self.tol * quadratic.c, rounding), "it no longer came nearer")
-        return w, b, gap / 2, max(1, iterations)
+        return run.w, quadratic.intercept(run.w), gap / 2, max(1, iterations)
 
 
 class Lasso(ElasticNet, linear_model.Lasso):

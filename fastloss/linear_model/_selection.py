@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 from numbers import Integral, Real
 from operator import add
@@ -16,16 +17,19 @@ from sklearn.utils.metadata_routing import _manual_routing, _raise_for_params, _
 from sklearn.utils.parallel import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
+from fastloss._statistics import Statistics
 from fastloss.linear_model._fit import check_data, path_tolerance, share_threads
-from fastloss.linear_model._regression import ElasticNet, Lasso
-from fastloss.linear_model._statistics import FEWEST_SAMPLES, Statistics, minimise
+from fastloss.linear_model._regression import FEWEST_SAMPLES, ElasticNet, Lasso
 from fastloss.losses import SquaredError
 from fastloss.objective import LinearObjective
 from fastloss.path import follow_path
 from fastloss.penalties import ElasticNet as Penalty
+from fastloss.solvers.quadratic import MAX_STEPS, Minimum, QuadraticRun
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from fastloss._costs import Costs
 
 MOST_FEATURES = 2000  # for which the sums over samples are kept: 32 MB a fold
 
@@ -196,12 +200,18 @@ def _path_of_statistics(
     data: Data, parts: tuple[Statistics, Statistics], ratio: float, alphas: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     train, test = parts
-    quadratic, w = train.quadratic(data.fit_intercept), None
-    tol, errors = path_tolerance(data.tol, data.X, 0.01), []
-    for alpha in alphas:
-        w, b, _, _ = minimise(quadratic, _penalty(data, alpha, ratio), tol, w)
-        errors.append(test.error(w, b))
-    return np.array(errors)
+    quadratic = train.quadratic(data.fit_intercept)
+    run, wanted = QuadraticRun(quadratic), path_tolerance(data.tol, data.X, 0.01) * max(quadratic.c, 0.0)
+
+    def costs_of(alpha: float) -> Costs:
+        return _penalty(data, alpha, ratio).costs(len(quadratic.q))
+
+    def solve(alpha: float) -> Minimum:
+        gap, steps = run.minimise(costs_of(alpha), wanted)
+        return Minimum(run.w, math.nan, gap, steps, gap <= wanted)
+
+    W = np.array([each.w for each in run.follow(alphas, costs_of, wanted, MAX_STEPS, solve)])
+    return test.errors(W, quadratic.intercept(W))
 
 
 def _path_of_rows(

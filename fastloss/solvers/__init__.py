@@ -3,50 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from fastloss.solvers._choice import SOLVERS, choose
+from fastloss.solvers._runs import not_finite_is_found
 from fastloss.solvers.fista import fista
-from fastloss.solvers.gram_newton import MAX_ITER as STEPS
-from fastloss.solvers.gram_newton import GramNewton, fits, gram_newton
-from fastloss.solvers.lbfgs import lbfgs
-from fastloss.solvers.prox_newton import MAX_ITER as WORKING_SETS
-from fastloss.solvers.prox_newton import ProxNewton, prox_newton
-from fastloss.solvers.result import (
-    ConvergenceWarning,
-    Monitor,
-    NonConvexWarning,
-    Result,
-    check_max_iter,
-    check_newton,
-    check_objective,
-    null_start,
-)
+from fastloss.solvers.result import ConvergenceWarning, NonConvexWarning, Result, check_objective
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike
 
     from fastloss.objective import LinearObjective
-    from fastloss.penalties import ElasticNet
 
 __all__ = ["ConvergenceWarning", "NonConvexWarning", "Result", "fista", "minimize"]
-
-SOLVERS: dict[str, Callable[..., Result]] = {
-    "fista": fista,
-    "ista": partial(fista, accelerated=False),
-    "prox_newton": prox_newton,
-    "gram_newton": gram_newton,
-    "lbfgs": lbfgs,
-}
-FEW = 200  # coefficients of several outputs, for which Newton's method pays without an L1 penalty
-# Those whose state lives on along a path, with their limits of iterations.
-STATES: dict[str, tuple[Callable[..., ProxNewton | GramNewton], int]] = {
-    "prox_newton": (ProxNewton, WORKING_SETS),
-    "gram_newton": (GramNewton, STEPS),
-}
 
 
 def minimize(
@@ -110,71 +81,6 @@ def minimize(
             NonConvexWarning,
             stacklevel=2,
         )
-    run = SOLVERS[_choose(obj, solver)]
-    with _not_finite_is_found():
+    run = SOLVERS[choose(obj, solver)]
+    with not_finite_is_found():
         return run(obj, w0, tol=tol, max_iter=max_iter, callback=callback, verbose=verbose)
-
-
-def start_run(
-    obj: LinearObjective,
-    solver: str,
-    tol: float,
-    max_iter: int | None,
-    w0: ArrayLike | None = None,
-    *,
-    models: int = 1,
-    verbose: bool = False,
-) -> Callable[..., Result]:
-    """What minimises objectives that differ from the first in their penalty alone, each from the solution before.
-
-    It takes an objective and, where they are known, the penalties of those to come. The first starts from w0. It does
-    not warn where a tolerance was not reached: the result says so. `models` is how many objectives there will be.
-    """
-    name = _choose(obj, solver, models)
-    if name not in STATES:
-        return _restarts(SOLVERS[name], null_start(obj) if w0 is None else w0, tol, max_iter, verbose)
-    check_newton(obj, name)
-    state_of, default = STATES[name]
-    limit = check_max_iter(max_iter, default)
-    with _not_finite_is_found():
-        state = state_of(obj, w0, path=models > 1)
-
-    def go_on(other: LinearObjective, later: Sequence[ElasticNet] = ()) -> Result:
-        monitor = Monitor(other, name, tol, None, verbose)
-        with _not_finite_is_found():
-            iteration = state.run(other, monitor, limit, later)
-            return monitor.finish(state.x, iteration, warn=False)
-
-    return go_on
-
-
-def _restarts(
-    solve: Callable[..., Result], x: ArrayLike, tol: float, max_iter: int | None, verbose: bool
-) -> Callable[..., Result]:
-    def go_on(other: LinearObjective, later: Sequence[ElasticNet] = ()) -> Result:
-        nonlocal x
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            result = solve(other, x, tol=tol, max_iter=max_iter, verbose=verbose)
-        x = result.x
-        return result
-
-    return go_on
-
-
-def _choose(obj: LinearObjective, solver: str, models: int = 1) -> str:
-    """The solver that is asked for; with "auto" the one that is likely the fastest for so many models."""
-    if not isinstance(solver, str) or (solver != "auto" and solver not in SOLVERS):
-        raise ValueError(f"solver must be 'auto', {', '.join(map(repr, SOLVERS))}; got {solver!r}")
-    if solver != "auto":
-        return solver
-    if not (obj.loss.smooth and obj.loss.has_curvature):
-        return "fista"
-    if obj.has_many_outputs and not obj.penalty.l1 and not obj.penalty.positive and len(obj.costs) > FEW:
-        return "lbfgs"  # all coefficients of all classes are used: too many for a working set
-    return "gram_newton" if fits(obj, models) else "prox_newton"
-
-
-def _not_finite_is_found() -> np.errstate:
-    """Points where the objective is not finite are found as such, and turned back from."""
-    return np.errstate(over="ignore", invalid="ignore", divide="ignore")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastloss._descent import GramModel
-from fastloss.solvers._model import Memory, minimise_model
+from fastloss.solvers._model import minimise_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,15 +24,12 @@ def newton_direction(
     costs: Costs,
     height: float,
     threshold: float,
-    memory: Memory | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """To the minimum of the model, its gradient there, and by how much it falls; `memory` is of the same Hessian."""
-    model = GramModel(hessian, gradient, x, costs, memory.last if memory else None)
-    if memory:
-        memory.last = model
+) -> tuple[NDArray[np.float64], float]:
+    """To the minimum of the model, and by how much it falls."""
+    model = GramModel(hessian, gradient, x, costs)
     start = model.objective()
-    minimise_model(model, height, 0.05 * threshold, 1, memory=memory)
-    return model.c - x, model.gradient(1), start - model.objective()
+    minimise_model(model, height, 0.05 * threshold, 1)
+    return model.c - x, start - model.objective()
 
 
 def update(hessian: NDArray[np.float64], step: NDArray[np.float64], change: NDArray[np.float64]) -> bool:

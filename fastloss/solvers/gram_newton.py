@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastloss.objective import Point
 from fastloss.solvers._ahead import Ahead, beyond, lower_of
-from fastloss.solvers._model import Memory
 from fastloss.solvers._quasi_newton import newton_direction, update
+from fastloss.solvers.quadratic import QuadraticRun
 from fastloss.solvers.result import (
+    MOST_FREE,
     ROUNDED,
     Monitor,
     Result,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from fastloss._costs import Costs
-    from fastloss.objective import LinearObjective
+    from fastloss.objective import LinearObjective, Point
     from fastloss.penalties import ElasticNet
 
 MAX_ITER = 100  # steps
@@ -99,10 +99,25 @@ def gram_newton(
     """
     check_objective(obj)
     max_iter = check_max_iter(max_iter, MAX_ITER)
-    run = GramNewton(obj, w0)
+    run = start_gram_newton(obj, w0)
     monitor = Monitor(obj, "gram_newton", tol, callback, verbose)
     iteration = run.run(obj, monitor, max_iter)
     return monitor.finish(run.x, iteration)
+
+
+def start_gram_newton(obj: LinearObjective, w0: ArrayLike | None, path: bool = False) -> GramNewton | QuadraticRun:
+    """A run, which can go on with another penalty; `path`: whether more will follow."""
+    check_newton(obj, "gram_newton")
+    if not obj.is_dense or len(obj.costs) > LARGEST:
+        raise TypeError(f"gram_newton needs a dense X and at most {LARGEST} coefficients; prox_newton takes any")
+    if (path or stride(obj) == 1) and knows_all(obj):
+        return QuadraticRun.of(obj, w0)
+    return GramNewton(obj, w0, path)
+
+
+def knows_all(obj: LinearObjective) -> bool:
+    """Whether sums over the samples say all that there is to say, duality gaps included."""
+    return obj.loss.quadratic and len(obj.costs.free) <= MOST_FREE
 
 
 class GramNewton:
@@ -114,18 +129,13 @@ class GramNewton:
     w0 : array_like of shape (obj.size,) or None
     path : bool
         Whether runs will follow. Passes then look at some of their points as well, where that is worth it; if not,
-        Hessians are of all rows, and that of a quadratic loss leaves no need for passes.
+        Hessians are of all rows.
     """
 
     def __init__(self, obj: LinearObjective, w0: ArrayLike | None, path: bool = False) -> None:
-        check_newton(obj, "gram_newton")
-        if not obj.is_dense or len(obj.costs) > LARGEST:
-            raise TypeError(f"gram_newton needs a dense X and at most {LARGEST} coefficients; prox_newton takes any")
         start = null_start(obj) if path and w0 is None else newton_start(obj, w0)
         self.hessian: NDArray[np.float64] | None = None
         self.every = 1 if path else stride(obj)
-        self.known = self.every == 1 and obj.loss.quadratic  # the Hessian says all
-        self.memory: Memory | None = Memory() if self.known else None
         self.fresh = self.every == 1 and has_cheap_hessian(obj) and not obj.loss.quadratic
         self.ahead = Ahead()
         self.before: NDArray[np.float64] | None = None  # the point where the last run began
@@ -155,7 +165,7 @@ class GramNewton:
         models = [obj.with_penalty(penalty).point_costs for penalty in later[: most_ahead(obj)]]
         origin = self.point.x
         self.point = self.ahead.begin(costs, self.point)
-        if self.before is not None and not (models or self.known):  # the path may well go on as it did
+        if self.before is not None and not models:  # the path may well go on as it did
             self.point = lower_of(costs, obj.point(beyond(self.before, origin)), self.point)
         self.before = origin
         self.age += 1
@@ -185,13 +195,9 @@ class GramNewton:
             height = loss - obj.least_loss
             # A gradient that is so small a part of itself is that of an objective as near as the square of it.
             wanted = monitor.threshold if obj.has_duality_gap else monitor.threshold**2 * height
-            step, turned, predicted = newton_direction(hessian, x, gradient, costs, height, wanted, self.memory)
+            step, predicted = newton_direction(hessian, x, gradient, costs, height, wanted)
             step = obj.balanced(step)
             new = x + share * step
-            if self.known:
-                there = loss + 0.5 * float((gradient + turned) @ step)
-                self.point = Point(new, there, turned, None)
-                continue
             if models:
                 targets = self.ahead.targets(hessian, self.point, models, height, wanted)
                 found, *others = obj.points([new, *targets], KEPT)
@@ -256,7 +262,7 @@ def solve_roughly(part: LinearObjective, x: NDArray[np.float64]) -> NDArray[np.f
     loss, gradient = part.loss_and_gradient(x)
     threshold = 1e-4 * abs(loss)
     for _ in range(8):
-        step, _, predicted = newton_direction(
+        step, predicted = newton_direction(
             sampled_hessian(part, x, 1), x, gradient, costs, loss - part.least_loss, threshold
         )
         before = loss + costs.value(x)

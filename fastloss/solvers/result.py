@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 MOST_FREE = 200  # coefficients that are fitted before the others
 RECORDED = "iteration", "time", "objective", "duality_gap", "support"
-ROUNDED = "rounding keeps the objective from falling further"  # why a run ends
+REACHED = "the duality gap reached the tolerance"  # why a run ends
+ROUNDED = "rounding keeps the objective from falling further"
 
 
 class ConvergenceWarning(UserWarning):
@@ -191,7 +192,7 @@ class Monitor:
             print(f"{iteration:>9} {self.records[-1][1]:>9.3f} {fun:>16.10g} {gap:>10.3g} {support:>8}", flush=True)
         reached = (gap if known else stationarity) <= self.threshold
         if reached:
-            self.message = "the duality gap reached the tolerance" if known else "the gradient reached the tolerance"
+            self.message = REACHED if known else "the gradient reached the tolerance"
         elif not math.isfinite(fun) or math.isnan(stationarity) or (known and math.isnan(gap)):
             self.message = "the objective is not finite"
         # A gap is of first order in what is missing, an objective of second: it may stand still while others fall.

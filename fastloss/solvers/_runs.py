@@ -1,0 +1,161 @@
+"""Runs that go on with another penalty, and those along a path."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastloss._checks import check_number
+from fastloss.solvers._choice import SOLVERS, choose
+from fastloss.solvers.gram_newton import MAX_ITER as STEPS
+from fastloss.solvers.gram_newton import GramNewton, start_gram_newton
+from fastloss.solvers.prox_newton import MAX_ITER as WORKING_SETS
+from fastloss.solvers.prox_newton import ProxNewton
+from fastloss.solvers.quadratic import Minimum, QuadraticRun
+from fastloss.solvers.result import (
+    REACHED,
+    ConvergenceWarning,
+    Monitor,
+    Result,
+    check_max_iter,
+    check_newton,
+    null_start,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from fastloss.objective import LinearObjective
+    from fastloss.penalties import ElasticNet
+
+# Those whose state lives on along a path, with their limits of iterations.
+State = ProxNewton | GramNewton | QuadraticRun
+STATES: dict[str, tuple[Callable[..., State], int]] = {
+    "prox_newton": (ProxNewton, WORKING_SETS),
+    "gram_newton": (start_gram_newton, STEPS),
+}
+
+
+def start_run(
+    obj: LinearObjective,
+    solver: str,
+    tol: float,
+    max_iter: int | None,
+    w0: ArrayLike | None = None,
+    *,
+    verbose: bool = False,
+) -> Callable[[LinearObjective], Result]:
+    """What minimises objectives that differ from the first in their penalty alone, each from the solution before.
+
+    The first starts from w0. It does not warn where a tolerance was not reached: the result says so.
+    """
+    name = choose(obj, solver)
+    if name not in STATES:
+        return restarts(SOLVERS[name], null_start(obj) if w0 is None else w0, tol, max_iter, verbose)
+    state, limit = start(obj, name, max_iter, w0)
+    return lambda other: go_on(state, other, name, tol, limit, verbose=verbose)
+
+
+def follow_strengths(
+    obj: LinearObjective,
+    penalty_of: Callable[[float], ElasticNet],
+    strengths: NDArray[np.float64],
+    solver: str,
+    tol: float,
+    max_iter: int | None,
+) -> Iterator[Result]:
+    """The minima of an objective at decreasing strengths of its penalty, each from the one before.
+
+    It does not warn where a tolerance was not reached: the results say so.
+    """
+    first = obj.with_penalty(penalty_of(float(strengths[0])))
+    name = choose(first, solver, len(strengths))
+    if name not in STATES:
+        run = restarts(SOLVERS[name], null_start(first), tol, max_iter, False)
+        for strength in strengths.tolist():
+            yield run(obj.with_penalty(penalty_of(strength)))
+        return
+    state, limit = start(first, name, max_iter, path=len(strengths) > 1)
+    if isinstance(state, QuadraticRun):
+        yield from follow_quadratic(state, obj, penalty_of, strengths, tol, limit)
+        return
+    penalties = [penalty_of(strength) for strength in strengths.tolist()]
+    for i, penalty in enumerate(penalties):
+        yield go_on(state, obj.with_penalty(penalty), name, tol, limit, penalties[i + 1 :])
+
+
+def follow_quadratic(
+    state: QuadraticRun,
+    obj: LinearObjective,
+    penalty_of: Callable[[float], ElasticNet],
+    strengths: NDArray[np.float64],
+    tol: float,
+    limit: int,
+) -> Iterator[Result]:
+    def solve(strength: float) -> Minimum:
+        result = go_on(state, obj.with_penalty(penalty_of(strength)), "gram_newton", tol, limit)
+        return Minimum(state.w, result.fun, result.duality_gap, result.nit, result.success)
+
+    wanted = check_number("tol", tol, 0, math.inf, "[)") * obj.gap_unit
+    for each in state.follow(strengths, lambda strength: obj.costs_of(penalty_of(strength)), wanted, limit, solve):
+        yield Result(
+            x=state.point(each.w),
+            fun=each.objective,
+            nit=each.steps,
+            success=each.success,
+            message=REACHED,
+            duality_gap=each.gap,
+            records=[],
+        )
+
+
+def start(
+    obj: LinearObjective, name: str, max_iter: int | None, w0: ArrayLike | None = None, path: bool = False
+) -> tuple[State, int]:
+    """A run, and the limit of its iterations for each objective."""
+    check_newton(obj, name)
+    state_of, default = STATES[name]
+    limit = check_max_iter(max_iter, default)
+    with not_finite_is_found():
+        return state_of(obj, w0, path=path), limit
+
+
+def go_on(
+    state: State,
+    obj: LinearObjective,
+    name: str,
+    tol: float,
+    limit: int,
+    later: Sequence[ElasticNet] = (),
+    verbose: bool = False,
+) -> Result:
+    """Minimise another objective; `later` are the penalties of those to come."""
+    monitor = Monitor(obj, name, tol, None, verbose)
+    with not_finite_is_found():
+        iteration = state.run(obj, monitor, limit, later)
+        return monitor.finish(state.x, iteration, warn=False)
+
+
+def restarts(
+    solve: Callable[..., Result], x: ArrayLike, tol: float, max_iter: int | None, verbose: bool
+) -> Callable[..., Result]:
+    def go_on(other: LinearObjective, later: Sequence[ElasticNet] = ()) -> Result:
+        nonlocal x
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            result = solve(other, x, tol=tol, max_iter=max_iter, verbose=verbose)
+        x = result.x
+        return result
+
+    return go_on
+
+
+def not_finite_is_found() -> np.errstate:
+    """Points where the objective is not finite are found as such, and turned back from."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
