@@ -109,7 +109,7 @@ def follow_quadratic(
             fun=each.objective,
             nit=each.steps,
             success=each.success,
-            message=REACHED,
+            message=REACHED if each.success else "the tolerance was not reached",
             duality_gap=each.gap,
             records=[],
         )

@@ -46,7 +46,7 @@ class QuadraticRun:
     quadratic : Quadratic
         The error.
     w : ndarray of shape (p,), optional
-        Where to start; changed.
+        Where to start, zeros by default.
     intercept : bool
         Whether points have an intercept.
     """
