@@ -281,7 +281,7 @@ class SingleOutput:
         D = second if second.any() else np.ones_like(second)
         gram = A.T @ (D[:, None] * A)
         for _ in range(2):  # the second takes away what rounding left
-            first = first - D * (A @ np.linalg.lstsq(gram, A.T @ first)[0])
+            first = first - D * (A @ np.linalg.lstsq(gram, A.T @ first, rcond=None)[0])
         return first
 
     def null_point(self, free: NDArray[np.intp], intercept: bool) -> tuple[NDArray[np.float64], float]:
@@ -303,7 +303,7 @@ class SingleOutput:
             if not steepest > 1e-14 or 1e-8 > steepest > 0.5 * before:  # what is left is rounding
                 break
             D = self.curvatures(z, first, second)
-            step = np.linalg.lstsq(A.T @ (D[:, None] * A), -slope)[0]
+            step = np.linalg.lstsq(A.T @ (D[:, None] * A), -slope, rcond=None)[0]
             change, share = A @ step, 1.0
             while True:
                 new = self.derivatives(z + share * change)

@@ -399,7 +399,7 @@ class CategoricalCrossEntropy(Loss):
             weights = tuple(float(x) for x in array)
         if ignore_index is not None:
             try:
-                if isinstance(ignore_index, bool):
+                if isinstance(ignore_index, (bool, np.bool_)):
                     raise TypeError
                 ignore_index = operator.index(ignore_index)
             except TypeError:

@@ -129,7 +129,8 @@ class ElasticNet:
     def gradient(self, w: ArrayLike) -> NDArray[Any]:
         """Gradient of the smooth part, ``2 weights l2 w``."""
         w = _coefficients(w)
-        return 2 * self.l2 * w if self.weights is None else 2 * self.l2 * (self._fitting(w) * w)
+        scaled = w if self.weights is None else self._fitting(w) * w
+        return np.multiply(2 * self.l2, scaled, dtype=scaled.dtype)
 
     def with_strengths(self, l1: float, l2: float) -> ElasticNet:
         """The same weights and sign, with other strengths."""

@@ -305,7 +305,7 @@ def test_no_penalty_at_last_in_any_unit(layout, unit):
     """The tolerance of a model without a gap is relative as well."""
     X, y = data("squared")
     path = fl.regularization_path(LAYOUTS[layout](X), unit * y, fl.SquaredError(), alphas=[0.1 * unit, 0])
-    expected = np.linalg.lstsq(np.column_stack([X, np.ones(N)]), y)[0]
+    expected = np.linalg.lstsq(np.column_stack([X, np.ones(N)]), y, rcond=None)[0]
     np.testing.assert_allclose(points(path)[-1] / unit, expected, atol=1e-4)
 
 

@@ -134,7 +134,7 @@ def test_strengths_that_repeat_or_are_zero(alphas, intercept):
     assert path.success
     design = np.column_stack([X, np.ones(N)]) if intercept else X
     if alphas[-1] == 0:
-        exact = np.linalg.lstsq(design, y)[0]
+        exact = np.linalg.lstsq(design, y, rcond=None)[0]
         np.testing.assert_allclose(path.coef(-1), exact[:P], atol=1e-5)
 
 

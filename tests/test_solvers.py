@@ -200,7 +200,7 @@ def test_without_a_penalty_the_gradient_decides(solver, weighted):
     s = np.random.default_rng(1).integers(1, 4, len(y)).astype(float) if weighted else np.ones(len(y))
     result = fl.minimize(fl.LinearObjective(X, y, fl.SquaredError(), sample_weight=s), solver=solver, tol=1e-9)
     design = np.column_stack([X, np.ones(len(y))]) * np.sqrt(s)[:, None]
-    np.testing.assert_allclose(result.x, np.linalg.lstsq(design, y * np.sqrt(s))[0], atol=1e-6)
+    np.testing.assert_allclose(result.x, np.linalg.lstsq(design, y * np.sqrt(s), rcond=None)[0], atol=1e-6)
     assert result.success
     assert np.isnan(result.duality_gap)
     assert np.isnan(result.history["duality_gap"]).all()

@@ -12,8 +12,8 @@ from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import check_cv
-from sklearn.utils import compute_class_weight
-from sklearn.utils.metadata_routing import _manual_routing, _raise_for_params, _routing_enabled, process_routing
+from sklearn.utils import Bunch, compute_class_weight
+from sklearn.utils.metadata_routing import _raise_for_params, _routing_enabled, process_routing
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from threadpoolctl import threadpool_limits
@@ -216,8 +216,8 @@ class LogisticRegressionCV(linear_model.LogisticRegressionCV):
             routed = process_routing(self, "fit", sample_weight=sample_weight, **params)
         else:
             score = dict(params) if weight is None else {**params, "sample_weight": weight}
-            routed = _manual_routing({"splitter": {}, "scorer": {"score": score}})
-        folds = list(check_cv(self.cv, y, classifier=True).split(X, y, **routed.splitter.get("split", {})))
+            routed = Bunch(splitter=Bunch(split={}), scorer=Bunch(score=score))
+        folds = list(check_cv(self.cv, y, classifier=True).split(X, y, **routed.splitter.split))
         Cs = np.logspace(-4, 4, self.Cs) if isinstance(self.Cs, Integral) else np.asarray(self.Cs, dtype=float)
         combined = _weights(self.class_weight, self.classes_, y, codes, weight)
         jobs, threads = share_threads(self.n_jobs)

@@ -13,7 +13,7 @@ from sklearn import linear_model
 from sklearn.base import _fit_context
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_scalar, column_or_1d
-from sklearn.utils.metadata_routing import _manual_routing, _raise_for_params, _routing_enabled, process_routing
+from sklearn.utils.metadata_routing import _raise_for_params, _routing_enabled, process_routing
 from sklearn.utils.parallel import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
@@ -89,7 +89,7 @@ class _SelectionMixin:
         if _routing_enabled():
             split = process_routing(self, "fit", sample_weight=sample_weight, **params).splitter.split
         else:
-            split = _manual_routing({"splitter": {}}).splitter.get("split", {})
+            split = {}
         folds = list(check_cv(self.cv).split(X, y, **split))
         data = Data(X, y, weight, self.fit_intercept, self.positive, self.tol, self.max_iter)
         ratios = np.atleast_1d(getattr(self, "l1_ratio", 1.0)).astype(float)

@@ -147,7 +147,7 @@ class QuadraticRun:
             hessian, w = self.hessian[np.ix_(free, free)], self.w.copy()
             unit = np.sqrt(hessian.diagonal())
             unit[unit == 0] = 1
-            w[free] += np.linalg.lstsq(hessian / np.outer(unit, unit), self.force[free] / unit)[0] / unit
+            w[free] += np.linalg.lstsq(hessian / np.outer(unit, unit), self.force[free] / unit, rcond=None)[0] / unit
             self.go(w)
 
     def polish(self, costs: Costs) -> None:
