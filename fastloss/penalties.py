@@ -130,7 +130,8 @@ class ElasticNet:
         """Gradient of the smooth part, ``2 weights l2 w``."""
         w = _coefficients(w)
         scaled = w if self.weights is None else self._fitting(w) * w
-        return np.multiply(2 * self.l2, scaled, dtype=scaled.dtype)
+        result: NDArray[Any] = np.multiply(2 * self.l2, scaled, dtype=scaled.dtype)
+        return result
 
     def with_strengths(self, l1: float, l2: float) -> ElasticNet:
         """The same weights and sign, with other strengths."""
