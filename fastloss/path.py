@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,40 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from fastloss.losses import Loss
+    from fastloss.solvers.result import Minima
 
 __all__ = ["Path", "regularization_path"]
+
+
+class Part(NamedTuple):
+    """Models of a path that came at once: a row, or number, each; of their coefficients those that are not 0."""
+
+    used: NDArray[np.intp]
+    values: NDArray[np.float64]
+    supports: NDArray[np.intp]  # how many of these are each model's
+    intercepts: NDArray[np.float64]
+    objectives: NDArray[np.float64]
+    gaps: NDArray[np.float64]
+    steps: NDArray[np.intp]
+    success: NDArray[np.bool_]
+    times: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, objective: LinearObjective, minima: Minima, seconds: float) -> Part:
+        """What the objective's minima say."""
+        count = len(minima.points)
+        W = minima.points.reshape(count, objective.n_outputs, -1)
+        C = np.ascontiguousarray(W[..., : objective.n_features]).ravel()
+        places, size = np.flatnonzero(C), objective.n_outputs * objective.n_features
+        intercepts = W[..., -1].copy() if objective.fit_intercept else np.zeros(W.shape[:-1])
+        return cls(
+            places % size,
+            C[places],
+            np.bincount(places // size, minlength=count),
+            intercepts if objective.has_many_outputs else intercepts[:, 0],
+            *minima[1:],
+            np.full(count, seconds / count),
+        )
 
 
 class Path:
@@ -37,7 +69,7 @@ class Path:
         0 without an intercept.
     objectives, duality_gaps, times : ndarray of shape (n_alphas,)
         The objective of each model, a bound on how far it is above the minimum (NaN where none is known), and the
-        seconds it took.
+        seconds it took: of models that come at once, of squared errors of few features, its share.
     n_iters, supports : ndarray of int of shape (n_alphas,)
         Iterations of the solver; coefficients that are not 0.
     success : bool
@@ -46,29 +78,30 @@ class Path:
         How many did not.
     """
 
-    def __init__(self, l1_ratio: float, shape: tuple[int, ...], records: list[dict[str, Any]]) -> None:
-        self.l1_ratio, self._shape = l1_ratio, shape
-        self._coefficients: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = [r["coefficients"] for r in records]
-        self.alphas = np.array([r["alpha"] for r in records])
-        self.intercepts = np.array([r["intercept"] for r in records])
-        self.objectives = np.array([r["objective"] for r in records])
-        self.duality_gaps = np.array([r["gap"] for r in records])
-        self.times = np.array([r["time"] for r in records])
-        self.n_iters = np.array([r["iterations"] for r in records])
-        self.supports = np.array([len(used) for used, _ in self._coefficients])
-        self.missed = sum(not r["success"] for r in records)
+    def __init__(self, alphas: NDArray[np.float64], l1_ratio: float, shape: tuple[int, ...], parts: list[Part]) -> None:
+        def joined(name: str) -> NDArray[Any]:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        self.alphas, self.l1_ratio, self._shape = alphas, l1_ratio, shape
+        self.intercepts, self.objectives, self.duality_gaps = map(joined, ("intercepts", "objectives", "gaps"))
+        self.times, self.n_iters, self.supports = map(joined, ("times", "steps", "supports"))
+        self._used, self._values = joined("used"), joined("values")
+        self._ends = np.cumsum(self.supports)
+        self.missed = int(np.count_nonzero(~joined("success")))
         self.success = self.missed == 0
 
     def coef(self, index: int) -> NDArray[np.float64]:
         """The coefficients of one model, shape (p,) or (K, p); only those that are not 0 are kept in memory."""
-        used, values = self._coefficients[index]
-        result = np.zeros(math.prod(self._shape))
+        used, values = self.used_coefficients(index)
+        result = np.zeros(self.n_coefficients)
         result[used] = values
         return result.reshape(self._shape)
 
     def used_coefficients(self, index: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Where the coefficients of one model are not 0, raveled, and what they are."""
-        return self._coefficients[index]
+        end = self._ends[index]
+        part = slice(end - self.supports[index], end)
+        return self._used[part], self._values[part]
 
     @property
     def n_coefficients(self) -> int:
@@ -88,11 +121,10 @@ class Path:
         X : ndarray or SciPy sparse matrix or array of shape (n, p)
             Any samples.
         """
-        p = self._shape[-1]
-        ever = np.unique(np.concatenate([used % p for used, _ in self._coefficients]))
-        W = np.zeros((math.prod(self._shape[:-1]), len(ever), len(self.alphas)))
-        for i, (used, values) in enumerate(self._coefficients):
-            W[used // p, np.searchsorted(ever, used % p), i] = values
+        p, count = self._shape[-1], len(self.alphas)
+        ever, places = np.unique(self._used % p, return_inverse=True)
+        W = np.zeros((math.prod(self._shape[:-1]), len(ever), count))
+        W[self._used // p, places, np.repeat(np.arange(count), self.supports)] = self._values
         part = X[:, ever] if len(ever) < p else X
         result: NDArray[np.float64] = np.stack([np.asarray(part @ w) for w in W], axis=-1)
         result = (result[..., 0] if len(self._shape) == 1 else result) + self.intercepts
@@ -232,38 +264,25 @@ def follow_path(
     def penalty_of(alpha: float) -> ElasticNet:
         return objective.penalty.with_strengths(alpha * l1_ratio, alpha * (1 - l1_ratio) / 2)
 
-    results = follow_strengths(objective, penalty_of, strengths, solver, tol, max_iter)
+    found = follow_strengths(objective, penalty_of, strengths, solver, tol, max_iter)
     if verbose:
         print(f"{objective.n_samples} samples, {objective.n_features} features, {len(strengths)} models")
         print(f"{'model':>9} {'alpha':>10} {'seconds':>9} {'objective':>16} {'gap':>10} {'support':>8}")
-    records: list[dict[str, Any]] = []
-    start = time.perf_counter()
-    for alpha, result in zip(strengths.tolist(), results, strict=True):
-        W = result.x.reshape(objective.n_outputs, -1)
-        c = W[:, : objective.n_features].ravel()
-        used = np.flatnonzero(c)
-        intercept = W[:, -1].copy() if objective.fit_intercept else np.zeros(objective.n_outputs)
-        records.append(
-            {
-                "alpha": alpha,
-                "coefficients": (used, c[used]),
-                "intercept": intercept if objective.has_many_outputs else float(intercept[0]),
-                "objective": result.fun,
-                "gap": result.duality_gap,
-                "iterations": result.nit,
-                "success": result.success,
-                "time": time.perf_counter() - start,
-            }
-        )
+    parts: list[Part] = []
+    done, start = 0, time.perf_counter()
+    for minima in found:
+        parts.append(part := Part.of(objective, minima, time.perf_counter() - start))
         start = time.perf_counter()
         if verbose:
-            print(
-                f"{len(records):>9} {alpha:>10.4g} {records[-1]['time']:>9.4f} {result.fun:>16.10g} "
-                f"{result.duality_gap:>10.3g} {len(used):>8}",
-                flush=True,
-            )
+            columns = (part.times, part.objectives, part.gaps, part.supports)
+            for i, (seconds, value, gap, support) in enumerate(zip(*columns, strict=True), start=done):
+                print(
+                    f"{i + 1:>9} {strengths[i]:>10.4g} {seconds:>9.4f} {value:>16.10g} {gap:>10.3g} {support:>8}",
+                    flush=True,
+                )
+        done += len(part.times)
     shape = (objective.n_outputs,) * objective.has_many_outputs + (objective.n_features,)
-    return Path(l1_ratio, shape, records)
+    return Path(strengths, l1_ratio, shape, parts)
 
 
 def _strengths(

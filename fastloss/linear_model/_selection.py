@@ -24,7 +24,8 @@ from fastloss.losses import SquaredError
 from fastloss.objective import LinearObjective
 from fastloss.path import follow_path
 from fastloss.penalties import ElasticNet as Penalty
-from fastloss.solvers.quadratic import MAX_STEPS, Minimum, QuadraticRun
+from fastloss.solvers.quadratic import MAX_STEPS, QuadraticRun
+from fastloss.solvers.result import Minima
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -206,11 +207,11 @@ def _path_of_statistics(
     def costs_of(alpha: float) -> Costs:
         return _penalty(data, alpha, ratio).costs(len(quadratic.q))
 
-    def solve(alpha: float) -> Minimum:
+    def solve(alpha: float) -> Minima:
         gap, steps = run.minimise(costs_of(alpha), wanted)
-        return Minimum(run.w, math.nan, gap, steps, gap <= wanted)
+        return Minima.one(run.w, math.nan, gap, steps, gap <= wanted)
 
-    W = np.array([each.w for each in run.follow(alphas, costs_of, wanted, MAX_STEPS, solve)])
+    W = np.concatenate([found.points for found in run.follow(alphas, costs_of, wanted, MAX_STEPS, solve)])
     return test.errors(W, quadratic.intercept(W))
 
 

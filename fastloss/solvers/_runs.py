@@ -15,10 +15,10 @@ from fastloss.solvers.gram_newton import MAX_ITER as STEPS
 from fastloss.solvers.gram_newton import GramNewton, start_gram_newton
 from fastloss.solvers.prox_newton import MAX_ITER as WORKING_SETS
 from fastloss.solvers.prox_newton import ProxNewton
-from fastloss.solvers.quadratic import Minimum, QuadraticRun
+from fastloss.solvers.quadratic import QuadraticRun
 from fastloss.solvers.result import (
-    REACHED,
     ConvergenceWarning,
+    Minima,
     Monitor,
     Result,
     check_max_iter,
@@ -69,7 +69,7 @@ def follow_strengths(
     solver: str,
     tol: float,
     max_iter: int | None,
-) -> Iterator[Result]:
+) -> Iterator[Minima]:
     """The minima of an objective at decreasing strengths of its penalty, each from the one before.
 
     It does not warn where a tolerance was not reached: the results say so.
@@ -79,7 +79,7 @@ def follow_strengths(
     if name not in STATES:
         run = restarts(SOLVERS[name], null_start(first), tol, max_iter, False)
         for strength in strengths.tolist():
-            yield run(obj.with_penalty(penalty_of(strength)))
+            yield alone(run(obj.with_penalty(penalty_of(strength))))
         return
     state, limit = start(first, name, max_iter, path=len(strengths) > 1)
     if isinstance(state, QuadraticRun):
@@ -87,7 +87,7 @@ def follow_strengths(
         return
     penalties = [penalty_of(strength) for strength in strengths.tolist()]
     for i, penalty in enumerate(penalties):
-        yield go_on(state, obj.with_penalty(penalty), name, tol, limit, penalties[i + 1 :])
+        yield alone(go_on(state, obj.with_penalty(penalty), name, tol, limit, penalties[i + 1 :]))
 
 
 def follow_quadratic(
@@ -97,22 +97,18 @@ def follow_quadratic(
     strengths: NDArray[np.float64],
     tol: float,
     limit: int,
-) -> Iterator[Result]:
-    def solve(strength: float) -> Minimum:
+) -> Iterator[Minima]:
+    def solve(strength: float) -> Minima:
         result = go_on(state, obj.with_penalty(penalty_of(strength)), "gram_newton", tol, limit)
-        return Minimum(state.w, result.fun, result.duality_gap, result.nit, result.success)
+        return alone(result)._replace(points=state.w[np.newaxis])
 
     wanted = check_number("tol", tol, 0, math.inf, "[)") * obj.gap_unit
-    for each in state.follow(strengths, lambda strength: obj.costs_of(penalty_of(strength)), wanted, limit, solve):
-        yield Result(
-            x=state.point(each.w),
-            fun=each.objective,
-            nit=each.steps,
-            success=each.success,
-            message=REACHED if each.success else "the tolerance was not reached",
-            duality_gap=each.gap,
-            records=[],
-        )
+    for found in state.follow(strengths, lambda strength: obj.costs_of(penalty_of(strength)), wanted, limit, solve):
+        yield found._replace(points=state.point(found.points))
+
+
+def alone(result: Result) -> Minima:
+    return Minima.one(result.x, result.fun, result.duality_gap, result.nit, result.success)
 
 
 def start(

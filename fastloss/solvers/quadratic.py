@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastloss._descent import GramModel
 from fastloss._strengths import descend_along
 from fastloss.solvers._model import CALLS, Memory, minimise_model
-from fastloss.solvers.result import MOST_FREE, ROUNDED, Monitor, residual_at_zero, start_point
+from fastloss.solvers.result import MOST_FREE, ROUNDED, Minima, Monitor, residual_at_zero, start_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,16 +26,6 @@ MAX_STEPS, PATIENCE = 100, 5  # steps, and those that gain little
 STALLED = 5  # steps in vain
 MARGIN = 0.2  # of the force that moves a feature may be missing for it to be looked at
 FEW = 500  # features: calls for each model of a path take longer than descent over all of them
-
-
-class Minimum(NamedTuple):
-    """A model of a path: coefficients, objective and gap, in how many steps, and whether the gap was reached."""
-
-    w: NDArray[np.float64]
-    objective: float
-    gap: float
-    steps: int
-    success: bool
 
 
 class QuadraticRun:
@@ -75,8 +65,11 @@ class QuadraticRun:
         return self.point(self.w)
 
     def point(self, w: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Coefficients as the objective takes them: the best intercept after them, where there is one."""
-        return np.append(w, self.quadratic.intercept(w)) if self.intercept else w
+        """Coefficients as the objective takes them: the best intercept after them, where there is one.
+
+        Of one model or of several, a row each.
+        """
+        return np.concatenate([w, np.expand_dims(self.quadratic.intercept(w), -1)], axis=-1) if self.intercept else w
 
     @property
     def error(self) -> float:
@@ -192,9 +185,9 @@ class QuadraticRun:
         costs_of: Callable[[float], Costs],
         wanted: float,
         max_steps: int,
-        go_on: Callable[[float], Minimum],
-    ) -> Iterator[Minimum]:
-        """The minima at decreasing strengths of a penalty, whose costs are a function of the strength.
+        go_on: Callable[[float], Minima],
+    ) -> Iterator[Minima]:
+        """The minima at decreasing strengths of a penalty, whose costs are a function of the strength; no intercepts.
 
         Those of few features come many at a time; `go_on` minimises for a strength at which descent takes long.
         """
@@ -207,10 +200,10 @@ class QuadraticRun:
             if first < many:
                 sums = (self.quadratic.c, wanted, CALLS)
                 done = descend_along(model, unit, strengths[:many], *sums, points, objectives, gaps, first)
-                for each in zip(
-                    points[first:done], objectives[first:done].tolist(), gaps[first:done].tolist(), strict=True
-                ):
-                    yield Minimum(*each, 1, True)
+                if done > first:
+                    part, found = slice(first, done), done - first
+                    ones = np.ones(found, dtype=np.intp), np.ones(found, dtype=bool)
+                    yield Minima(points[part], objectives[part], gaps[part], *ones)
                 if done == count:
                     return
                 self.go(points[min(done, many - 1)].copy())

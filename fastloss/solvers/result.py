@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -74,6 +74,21 @@ class Result:
             f"Result(success={self.success}, message={self.message!r}, fun={self.fun:.10g}, "
             f"duality_gap={self.duality_gap:.3g}, nit={self.nit}, support={np.count_nonzero(self.x)} of {self.x.size})"
         )
+
+
+class Minima(NamedTuple):
+    """Models of a path that come at once: points of shape (k, size), and k of the rest."""
+
+    points: NDArray[np.float64]
+    objectives: NDArray[np.float64]
+    gaps: NDArray[np.float64]
+    steps: NDArray[np.intp]
+    success: NDArray[np.bool_]
+
+    @classmethod
+    def one(cls, point: NDArray[np.float64], objective: float, gap: float, steps: int, success: bool) -> Minima:
+        """A model that comes alone."""
+        return cls(point[np.newaxis], *map(np.atleast_1d, (objective, gap, steps, success)))
 
 
 def check_objective(obj: object) -> None:
