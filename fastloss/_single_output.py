@@ -268,21 +268,46 @@ class SingleOutput:
         return total
 
     def feasible(
-        self, first: NDArray[np.float64], second: NDArray[np.float64], free: NDArray[np.intp], intercept: bool
+        self,
+        first: NDArray[np.float64],
+        second: NDArray[np.float64],
+        free: NDArray[np.intp],
+        intercept: bool,
+        z: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """First derivatives u that sum to 0 where there is an intercept, and to 0 against the features that are free.
 
-        For the intercept the numbers of one sign shrink. Features as well: u - D A (A' D A)^-1 A' u with D the second
-        derivatives and A the free columns, what Newton's step for them makes of u.
+        They are u - D A (A' D A)^-1 A' u with D the second derivatives and A the free columns, what Newton's step for
+        them makes of u. For the intercept alone that must stay in the conjugate's domain, which predictions z tell;
+        else the numbers of one sign shrink.
         """
         if len(free) == 0:
-            return balance(first) if intercept else first
+            if not intercept:
+                return first
+            found = None if z is None else self.less_of(second, float(second.sum()), first, z)
+            return balance(first) if found is None else found[0]
         A = self._free_columns(free, intercept)
         D = second if second.any() else np.ones_like(second)
         gram = A.T @ (D[:, None] * A)
         for _ in range(2):  # the second takes away what rounding left
             first = first - D * (A @ np.linalg.lstsq(gram, A.T @ first, rcond=None)[0])
         return first
+
+    def less_of(
+        self, second: NDArray[np.float64], total: float, first: NDArray[np.float64], z: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], float] | None:
+        """First derivatives at z less so much of some second derivatives, which sum to `total`, that they sum to 0.
+
+        With how much that was; None where not all of them lie between first derivatives at z and at other predictions,
+        and so in the conjugate's domain for sure.
+        """
+        share = float(first.sum()) / total if total > 0 else math.inf
+        if not math.isfinite(share):
+            return None
+        result = first - share * second
+        other = self.derivatives(z - 2 * share - math.copysign(1.0, share))[1]  # any would do that are far enough
+        within = (np.minimum(first, other) <= result) & (result <= np.maximum(first, other))
+        return (result, share) if within.all() else None
 
     def null_point(self, free: NDArray[np.intp], intercept: bool) -> tuple[NDArray[np.float64], float]:
         """The coefficients of the free features and the intercept that minimise the loss where all others are 0."""

@@ -38,6 +38,14 @@ class Point(NamedTuple):
     z: NDArray[Any] | None  # of X's dtype; 0 where a sample does not count
 
 
+class Balance(NamedTuple):
+    """Second derivatives of the samples at some point, their sum, and X' of them."""
+
+    second: NDArray[np.float64]
+    total: float
+    slope: NDArray[np.float64]
+
+
 class LinearObjective:
     r"""Mean loss of the linear model X w + b, plus a penalty on w; X is read once for value and gradient.
 
@@ -345,11 +353,34 @@ class LinearObjective:
         W = self._split(point.x)[1]
         return self._gap_of(W[0], point.z.astype(np.float64, copy=False), self.coefficients(point.gradient).ravel())
 
+    def balance_at(self, z: NDArray[Any]) -> Balance:
+        """What balances the first derivatives of points nearby: one pass over X."""
+        second = self.derivatives(z.astype(np.float64, copy=False))[2]
+        return Balance(second, float(second.sum()), self.correlate(second))
+
+    def gap_by(self, point: Point, balance: Balance) -> float:
+        """The duality gap without a pass over X; infinite where it takes one.
+
+        Of the second derivatives at another point so much is taken from the first ones here that these sum to 0: about
+        what Newton's step for the intercept would do.
+        """
+        assert isinstance(self._outputs, SingleOutput)
+        if point.z is None:
+            return math.inf
+        z = point.z.astype(np.float64, copy=False)
+        loss, first, _ = self.derivatives(z)
+        found = self._outputs.less_of(balance.second, balance.total, first, z)
+        if found is None:
+            return math.inf
+        first, share = found
+        slope = self.coefficients(point.gradient).ravel() - share * balance.slope
+        return self.gap_at(loss + self.costs.value(self.coefficients(point.x).ravel()), first, -slope)
+
     def _gap_of(self, w: NDArray[np.float64], z: NDArray[np.float64], slope: NDArray[np.float64] | None) -> float:
         """The duality gap at predictions z; with X' u, if that is known, for u the first derivatives."""
         loss, first, second = self.derivatives(z)
         if slope is None or self.fit_intercept or len(self.costs.free):
-            first = self.feasible(first, second)
+            first = self.feasible(first, second, z)
             slope = self.correlate(first)
         return self.gap_at(loss + self.costs.value(w), first, -slope)
 
@@ -542,11 +573,16 @@ class LinearObjective:
             costs = costs.scaled(self.scales)
         return costs.repeated(self.n_outputs)
 
-    def feasible(self, first: NDArray[np.float64], second: Any) -> NDArray[np.float64]:
+    def feasible(
+        self, first: NDArray[np.float64], second: Any, z: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
         """First derivatives, changed by as little as makes them balance what costs nothing: see `duality_gap`.
 
-        With several outputs they balance the intercepts alone.
+        With several outputs they balance the intercepts alone. With one, predictions z help where the intercept is not
+        at its best.
         """
+        if isinstance(self._outputs, SingleOutput):
+            return self._outputs.feasible(first, second, self.costs.free, self.fit_intercept, z)
         return self._outputs.feasible(first, second, self.costs.free, self.fit_intercept)
 
     def gap_at(self, fun: float, first: NDArray[np.float64], force: NDArray[np.float64]) -> float:

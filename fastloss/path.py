@@ -68,8 +68,9 @@ class Path:
     intercepts : ndarray of shape (n_alphas,), or (n_alphas, K)
         0 without an intercept.
     objectives, duality_gaps, times : ndarray of shape (n_alphas,)
-        The objective of each model, a bound on how far it is above the minimum (NaN where none is known), and the
-        seconds it took: of models that come at once, of squared errors of few features, its share.
+        The objective of each model, a bound on how far it is above the minimum (NaN where none is known; where there is
+        an intercept that of `LinearObjective.duality_gap` may be larger or smaller, as it takes another dual point),
+        and the seconds it took: of models that come at once, of squared errors of few features, its share.
     n_iters, supports : ndarray of int of shape (n_alphas,)
         Iterations of the solver; coefficients that are not 0.
     success : bool

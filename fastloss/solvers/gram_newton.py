@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from fastloss._costs import Costs
-    from fastloss.objective import LinearObjective, Point
+    from fastloss.objective import Balance, LinearObjective, Point
     from fastloss.penalties import ElasticNet
 
 MAX_ITER = 100  # steps
@@ -138,6 +138,7 @@ class GramNewton:
         self.every = 1 if path else stride(obj)
         self.fresh = self.every == 1 and has_cheap_hessian(obj) and not obj.loss.quadratic
         self.ahead = Ahead()
+        self.balance: Balance | None = None  # saves a pass for each gap along a path with an intercept
         self.before: NDArray[np.float64] | None = None  # the point where the last run began
         self.age = 0  # of the Hessian, in models
         if self.every > 1 and not obj.coefficients(start).any() and not path:
@@ -176,7 +177,7 @@ class GramNewton:
             x, loss, gradient, _ = self.point
             fun = loss + costs.value(x)
             residual = costs.residual(x, -gradient)
-            gap = certificate(obj, costs, self.point, monitor.threshold)
+            gap = certificate(obj, costs, self.point, monitor.threshold, self.balance)
             if monitor.look(x, iteration, residual / residual_scale, fun, gap) or iteration >= max_iter:
                 break
             if share == 1 and monitor.stalled >= STALLED:
@@ -191,6 +192,8 @@ class GramNewton:
                 centre = self.ahead.middle(self.point) if models else self.point
                 every = stride(obj) if models else self.every  # those who share it learn the rest
                 self.hessian, self.age = sampled_hessian(obj, centre.x, every, centre.z), 0
+                if models and obj.fit_intercept and centre.z is not None and not len(obj.costs.free):
+                    self.balance = obj.balance_at(centre.z)
             hessian = self.hessian
             height = loss - obj.least_loss
             # A gradient that is so small a part of itself is that of an objective as near as the square of it.
@@ -295,7 +298,9 @@ def sampled_hessian(
     return result
 
 
-def certificate(obj: LinearObjective, costs: Costs, point: Point, threshold: float) -> float:
+def certificate(
+    obj: LinearObjective, costs: Costs, point: Point, threshold: float, balance: Balance | None = None
+) -> float:
     """The duality gap, or a bound on it that needs no look at the samples; infinite where that is not yet worth it."""
     if not obj.has_duality_gap:
         return math.nan
@@ -307,4 +312,7 @@ def certificate(obj: LinearObjective, costs: Costs, point: Point, threshold: flo
         bound = gap + (1 - scale) * ((1 - scale) * point.loss if obj.loss.quadratic else height)
         if bound <= threshold:
             return bound
-    return obj.gap_of(point) if gap + (1 - scale) ** 2 * height <= threshold else math.inf
+    if gap + (1 - scale) ** 2 * height > threshold:
+        return math.inf
+    by = math.inf if balance is None else obj.gap_by(point, balance)
+    return by if by < math.inf else obj.gap_of(point)
