@@ -309,8 +309,9 @@ class LinearObjective:
         Returns
         -------
         float
-            The difference to a dual point made from the gradients of the samples at ``w``, made feasible by scaling;
-            never negative beyond rounding, and 0 at the minimum.
+            The difference to a dual point made from the gradients of the samples at ``w``: with an intercept about as
+            Newton's step for it would change them, then scaled as far as the penalty asks for. Never negative beyond
+            rounding, and 0 at the minimum.
 
         Raises
         ------

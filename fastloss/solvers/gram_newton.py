@@ -13,6 +13,7 @@ from fastloss.solvers.quadratic import QuadraticRun
 from fastloss.solvers.result import (
     MOST_FREE,
     ROUNDED,
+    STALLED,
     Monitor,
     Result,
     check_max_iter,
@@ -45,7 +46,6 @@ KEPT = 4  # of them whose predictions are kept: passes end about two models each
 ROWS_AHEAD = 20  # for each coefficient, with fewer of which the steps of so many take longer than passes
 STALE = 3  # steps of a run after which the next had better begin with a Hessian of its own
 RENEWED = 10  # steps after which a Hessian is computed anew: what was learnt of it may be of far away
-STALLED = 5  # steps in vain
 SMALLEST_SHARE = 1e-10  # of a step
 ROUNDING = 16  # units in the last place of an objective
 

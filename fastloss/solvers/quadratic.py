@@ -10,7 +10,7 @@ import numpy as np
 from fastloss._descent import GramModel
 from fastloss._strengths import descend_along
 from fastloss.solvers._model import CALLS, Memory, minimise_model
-from fastloss.solvers.result import MOST_FREE, ROUNDED, Minima, Monitor, residual_at_zero, start_point
+from fastloss.solvers.result import MOST_FREE, ROUNDED, STALLED, Minima, Monitor, residual_at_zero, start_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from fastloss.penalties import ElasticNet
 
 MAX_STEPS, PATIENCE = 100, 5  # steps, and those that gain little
-STALLED = 5  # steps in vain
 MARGIN = 0.2  # of the force that moves a feature may be missing for it to be looked at
 FEW = 500  # features: calls for each model of a path take longer than descent over all of them
 
@@ -195,9 +194,9 @@ class QuadraticRun:
         unit = costs_of(1.0)
         many = int(np.count_nonzero(strengths)) if p < FEW and max_steps and not len(unit.free) else 0
         points, gaps, objectives = np.empty((many, p)), np.empty(many), np.empty(many)
-        model = GramModel(self.hessian, -2 * self.quadratic.q, np.zeros(p), unit)
+        model = GramModel(self.hessian, -2 * self.quadratic.q, np.zeros(p), unit) if many else None
         while first < count:
-            if first < many:
+            if model is not None and first < many:
                 sums = (self.quadratic.c, wanted, CALLS)
                 done = descend_along(model, unit, strengths[:many], *sums, points, objectives, gaps, first)
                 if done > first:

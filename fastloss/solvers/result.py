@@ -22,6 +22,7 @@ MOST_FREE = 200  # coefficients that are fitted before the others
 RECORDED = "iteration", "time", "objective", "duality_gap", "support"
 REACHED = "the duality gap reached the tolerance"  # why a run ends
 ROUNDED = "rounding keeps the objective from falling further"
+STALLED = 5  # steps in vain, which end a run of Newton's method
 
 
 class ConvergenceWarning(UserWarning):
