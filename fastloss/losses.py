@@ -197,8 +197,7 @@ class Huber(Loss):
         self._setup("huber", (delta,), delta=delta)
 
     def conjugate(self, y_true: Array, u: Array) -> Array:  # noqa: D102
-        # The gradient of a float32 pass may miss delta by its own rounding.
-        inside = np.abs(u) <= self.delta * (1 + 1e-6)
+        inside = np.abs(u) <= self.delta * (1 + _slack(u))
         return np.where(inside, u * y_true + u * u / 2, np.inf)
 
     def _curvatures(self, y_true: Array, y_pred: Array, first: Array, second: Array) -> Array:
@@ -318,13 +317,17 @@ class BinaryCrossEntropy(Loss):
         a, b = self._targets(y_true)
         total = 1.0 if self.pos_weight == 1 else a + b
         up, down = u + a, b - u
-        # The gradient of a float32 pass may leave [-a, b] by its rounding.
-        outside = np.minimum(up, down) < -1e-6 * total
+        outside = np.minimum(up, down) < -_slack(u) * total
         terms = _entropy(up, total)
         terms += _entropy(down, total)
         if outside.any():
             terms[outside] = np.inf
         return terms
+
+
+def _slack(u: Array) -> float:
+    """What rounding may make a gradient leave a conjugate's domain by, as a part of its size."""
+    return max(1e-9, 16 * float(np.finfo(np.result_type(u, np.float32)).eps))
 
 
 def _entropy(t: Array, total: Array | float) -> Array:

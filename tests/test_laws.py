@@ -177,11 +177,14 @@ def conjugate_of(case, y, u):
 def test_fenchel_young(case, dtype):
     y, z = case.sample(N, dtype)
     loss = case.make()
-    value, u = (x.astype(np.float64) for x in loss.value_and_grad(y, z, reduction="none"))
-    y, z = y.astype(np.float64), z.astype(np.float64)
-    conjugate = conjugate_of(case, y, u)
+    value, u = loss.value_and_grad(y, z, reduction="none")
+    y, z, value = y.astype(np.float64), z.astype(np.float64), value.astype(np.float64)
+    conjugate = conjugate_of(
+        case, y, u
+    )  # u of its own dtype, which says how near to the domain's end rounding leaves it
     if conjugate is None:
         return
+    u = u.astype(np.float64)
     product = (u * z).reshape(N, -1).sum(axis=1)
     tolerance = 2e-5 if dtype == np.float32 else 1e-12
     np.testing.assert_allclose(value + conjugate, product, rtol=tolerance, atol=tolerance)
