@@ -179,9 +179,8 @@ def test_fenchel_young(case, dtype):
     loss = case.make()
     value, u = loss.value_and_grad(y, z, reduction="none")
     y, z, value = y.astype(np.float64), z.astype(np.float64), value.astype(np.float64)
-    conjugate = conjugate_of(
-        case, y, u
-    )  # u of its own dtype, which says how near to the domain's end rounding leaves it
+    # u is of its own dtype, which says how near to the domain's end rounding leaves it.
+    conjugate = conjugate_of(case, y, u)
     if conjugate is None:
         return
     u = u.astype(np.float64)
