@@ -33,9 +33,7 @@ def test_the_gap_bounds_the_distance_to_the_minimum(case, setting):
         assert gap >= -1e-12 * scale
 
 
-WITH_INTERCEPT = [
-    setting for setting in PENALISED if setting.intercept and not getattr(setting.penalty, "weights", None)
-]
+WITH_INTERCEPT = [setting for setting in PENALISED if setting.intercept]
 
 
 @certified
@@ -52,7 +50,10 @@ def test_a_gap_by_the_second_derivatives_of_another_point(case, setting):
         gap = objective.gap_by(point, objective.balance_at(objective.predict(other)))
         assert gap >= objective.objective(w) - solution.fun - 1e-12 * (1 + abs(solution.fun))
         known += gap <= 10 * objective.duality_gap(w) + 1e-9
-    assert known >= (0 if case.name == "Huber" else 20)
+    if case.name != "Huber":
+        assert known == 24
+    elif case.make().delta >= 1:  # samples come and go where it is linear; a small delta makes it so almost everywhere
+        assert known >= 15
 
 
 @certified
