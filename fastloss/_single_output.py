@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastloss.losses import Loss
 
 BLOCK_BYTES = 4 << 20  # of rows of X, for a Hessian
-BLOCK = 1 << 14  # samples whose conjugates are found at a time
+FAR = 1e100  # predictions where a loss's slope is at its end
 
 
 class SingleOutput:
@@ -57,7 +57,7 @@ class SingleOutput:
         """The same with another loss for the same labels."""
         other = copy(self)
         other.loss = loss
-        for name in ("loss_at_zero", "least_loss"):
+        for name in ("loss_at_zero", "least_loss", "_reach"):
             other.__dict__.pop(name, None)
         return other
 
@@ -140,6 +140,13 @@ class SingleOutput:
         first /= self.total
         second /= self.total
         return total / self.total, first, second
+
+    def slopes(self, z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """As `derivatives`, without the second ones."""
+        options: dict[str, Any] = {"reduction": "sum", "n_threads": self.n_threads}
+        total, first = self.loss.value_and_grad(self._labels, z, self._weights, **options)
+        first /= self.total
+        return total / self.total, first
 
     def curvatures(
         self, z: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
@@ -253,38 +260,32 @@ class SingleOutput:
 
     def conjugate(self, u: NDArray[np.float64], scale: float) -> float:
         """The sum of s_i conjugate_i(scale u_i / s_i) - scale u_i offset_i, for weights s."""
-        total = 0.0
-        for start in range(0, len(u), BLOCK):  # what is found on the way stays in cache
-            rows = slice(start, start + BLOCK)
-            y, part = self._labels[rows], scale * u[rows]
-            if self._weights is None:
-                total += float(self.loss.conjugate(y, part).sum())
-            else:
-                used = self._weights[rows] > 0
-                s = self._weights[rows][used]
-                total += float(s @ self.loss.conjugate(y[used], part[used] / s))
-            if self.offset is not None:
-                total -= float(part @ self.offset[rows].astype(np.float64))
-        return total
+        u = scale * u
+        shift = 0.0 if self.offset is None else float(u @ self.offset)
+        y, weights = self._labels, self._weights
+        if self._used is not None and weights is not None:
+            y, u, weights = (x[self._used] for x in (y, u, weights))
+        return self.loss._sum_of_conjugates(y, u, weights, self.n_threads) - shift
+
+    @cached_property
+    def _reach(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The least and the largest first derivatives: those at predictions without bound."""
+        least, largest = (self.slopes(np.full(len(self.y), z))[1] for z in (-FAR, FAR))
+        return least, largest
 
     def feasible(
-        self,
-        first: NDArray[np.float64],
-        second: NDArray[np.float64],
-        free: NDArray[np.intp],
-        intercept: bool,
-        z: NDArray[np.float64] | None = None,
+        self, first: NDArray[np.float64], second: NDArray[np.float64], free: NDArray[np.intp], intercept: bool
     ) -> NDArray[np.float64]:
         """First derivatives u that sum to 0 where there is an intercept, and to 0 against the features that are free.
 
         They are u - D A (A' D A)^-1 A' u with D the second derivatives and A the free columns, what Newton's step for
-        them makes of u. For the intercept alone that must stay in the conjugate's domain, which predictions z tell;
-        else the numbers of one sign shrink.
+        them makes of u. For the intercept alone that must stay in the conjugate's domain; else the numbers of one sign
+        shrink.
         """
         if len(free) == 0:
             if not intercept:
                 return first
-            found = None if z is None else self.less_of(second, float(second.sum()), first, z)
+            found = self.less_of(second, float(second.sum()), first)
             return balance(first) if found is None else found[0]
         A = self._free_columns(free, intercept)
         D = second if second.any() else np.ones_like(second)
@@ -294,20 +295,18 @@ class SingleOutput:
         return first
 
     def less_of(
-        self, second: NDArray[np.float64], total: float, first: NDArray[np.float64], z: NDArray[np.float64]
+        self, second: NDArray[np.float64], total: float, first: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], float] | None:
-        """First derivatives at z less so much of some second derivatives, which sum to `total`, that they sum to 0.
+        """First derivatives less so much of some second derivatives, which sum to `total`, that they sum to 0.
 
-        With how much that was; None where not all of them lie between first derivatives at z and at other predictions,
-        and so in the conjugate's domain for sure.
+        With how much that was; None where some leave what first derivatives can be, and so the conjugate's domain.
         """
         share = float(first.sum()) / total if total > 0 else math.inf
         if not math.isfinite(share):
             return None
         result = first - share * second
-        other = self.derivatives(z - 2 * share - math.copysign(1.0, share))[1]  # any would do that are far enough
-        within = (np.minimum(first, other) <= result) & (result <= np.maximum(first, other))
-        return (result, share) if within.all() else None
+        least, largest = self._reach
+        return (result, share) if (result >= least).all() and (result <= largest).all() else None
 
     def null_point(self, free: NDArray[np.intp], intercept: bool) -> tuple[NDArray[np.float64], float]:
         """The coefficients of the free features and the intercept that minimise the loss where all others are 0."""

@@ -339,7 +339,7 @@ class LinearObjective:
         if not self.loss.has_conjugate:
             self.loss.conjugate(np.zeros(1), np.zeros(1))  # says so
         if isinstance(self._outputs, SingleOutput):
-            return self._gap_of(W[0], self._outputs.predict(W, b), None)
+            return self._gap_of(W[0], self._outputs.predict(W, b))
         correlation, conjugate = self._outputs.dual_point(W, b, self.fit_intercept)
         total, c = self._outputs.total, W.ravel()
         force = -correlation.ravel() / total
@@ -351,8 +351,13 @@ class LinearObjective:
         """The duality gap, where a pass has been there."""
         if point.z is None:
             return self.duality_gap(point.x)
-        W = self._split(point.x)[1]
-        return self._gap_of(W[0], point.z.astype(np.float64, copy=False), self.coefficients(point.gradient).ravel())
+        w, z = self.coefficients(point.x).ravel(), point.z.astype(np.float64, copy=False)
+        if self.fit_intercept or len(self.costs.free):
+            return self._gap_of(w, z)
+        assert isinstance(self._outputs, SingleOutput)
+        force = -self.coefficients(point.gradient).ravel()
+        loss, first = self._outputs.slopes(z)
+        return self.gap_at(loss + self.costs.value(w), first, force)
 
     def balance_at(self, z: NDArray[Any]) -> Balance:
         """What balances the first derivatives of points nearby: one pass over X."""
@@ -369,21 +374,19 @@ class LinearObjective:
         if point.z is None:
             return math.inf
         z = point.z.astype(np.float64, copy=False)
-        loss, first, _ = self.derivatives(z)
-        found = self._outputs.less_of(balance.second, balance.total, first, z)
+        loss, first = self._outputs.slopes(z)
+        found = self._outputs.less_of(balance.second, balance.total, first)
         if found is None:
             return math.inf
         first, share = found
         slope = self.coefficients(point.gradient).ravel() - share * balance.slope
         return self.gap_at(loss + self.costs.value(self.coefficients(point.x).ravel()), first, -slope)
 
-    def _gap_of(self, w: NDArray[np.float64], z: NDArray[np.float64], slope: NDArray[np.float64] | None) -> float:
-        """The duality gap at predictions z; with X' u, if that is known, for u the first derivatives."""
+    def _gap_of(self, w: NDArray[np.float64], z: NDArray[np.float64]) -> float:
+        """The duality gap at predictions z."""
         loss, first, second = self.derivatives(z)
-        if slope is None or self.fit_intercept or len(self.costs.free):
-            first = self.feasible(first, second, z)
-            slope = self.correlate(first)
-        return self.gap_at(loss + self.costs.value(w), first, -slope)
+        first = self.feasible(first, second)
+        return self.gap_at(loss + self.costs.value(w), first, -self.correlate(first))
 
     def predict(self, w: ArrayLike) -> NDArray[np.float64]:
         """X w + b + offset in float64, shape (n,); with several outputs (n, K), 0 for samples that do not count."""
@@ -574,16 +577,11 @@ class LinearObjective:
             costs = costs.scaled(self.scales)
         return costs.repeated(self.n_outputs)
 
-    def feasible(
-        self, first: NDArray[np.float64], second: Any, z: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64]:
+    def feasible(self, first: NDArray[np.float64], second: Any) -> NDArray[np.float64]:
         """First derivatives, changed by as little as makes them balance what costs nothing: see `duality_gap`.
 
-        With several outputs they balance the intercepts alone. With one, predictions z help where the intercept is not
-        at its best.
+        With several outputs they balance the intercepts alone.
         """
-        if isinstance(self._outputs, SingleOutput):
-            return self._outputs.feasible(first, second, self.costs.free, self.fit_intercept, z)
         return self._outputs.feasible(first, second, self.costs.free, self.fit_intercept)
 
     def gap_at(self, fun: float, first: NDArray[np.float64], force: NDArray[np.float64]) -> float:

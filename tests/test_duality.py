@@ -57,6 +57,22 @@ def test_a_gap_by_the_second_derivatives_of_another_point(case, setting):
 
 
 @certified
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_sum_of_conjugates_is_that_of_each(case, weighted):
+    loss, y = case.make(), case.sample(20_001)[0]
+    weight = np.random.default_rng(1).uniform(0.1, 3, len(y)) if weighted else None
+    s = np.ones(len(y)) if weight is None else weight
+    for size in (0.0, 1.0, 30.0):  # at the ends of the domain too
+        z = size * np.random.default_rng(2).normal(size=len(y))
+        u = loss.value_and_grad(y, z, weight, reduction="sum")[1]
+        found = [loss._sum_of_conjugates(y, u, weight, k) for k in (1, 2, 3)]
+        assert len(set(found)) == 1
+        assert found[0] == pytest.approx(float(s @ loss.conjugate(y, u / s)), rel=1e-12, abs=1e-9)
+        beyond = np.where(np.arange(len(y)) == 20_000, -1e3 * s, u)
+        assert loss._sum_of_conjugates(y, beyond, weight, 2) == pytest.approx(float(s @ loss.conjugate(y, beyond / s)))
+
+
+@certified
 @penalised
 def test_the_gap_closes_in_float32(case, setting):
     objective = Problem.draw(case, setting, n=80, p=5, dtype=np.float32).objective()

@@ -115,7 +115,7 @@ class ProxNewton:
         The two differ where features cost nothing: what is feasible does not move these.
         """
         if self._forces is None:
-            first = self.obj.feasible(self.first, self.second, self.z)
+            first = self.obj.feasible(self.first, self.second)
             force = self.obj.correlate(-first)
             pull = force if len(self.obj.costs.free) == 0 else self.obj.correlate(-self.first)
             self._forces = first, force, pull
