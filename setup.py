@@ -71,6 +71,8 @@ class BuildExtensions(build_ext):
             else:
                 extension.extra_compile_args += openmp[0]
                 extension.extra_link_args += openmp[1]
+            if os.environ.get("FASTLOSS_QUICK") and not msvc:
+                extension.extra_compile_args.append("-O1")  # the last one counts
             if sanitize:
                 flags = [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
                 extension.extra_compile_args += flags
