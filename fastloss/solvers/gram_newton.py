@@ -41,6 +41,7 @@ PASSES = 8  # products for each number of X: about half a pass; twice as many ro
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
 FEW_FEATURES = 16  # the Hessian of all rows takes no longer than a pass or two
 FEW_PRODUCTS = 1 << 24  # n p^2: the same, for what is called takes longer than what is computed
+TINY_PRODUCTS = 1 << 21  # n p^2: no longer than the calls of a step
 AHEAD = 8  # models of a path that a pass looks at, the one at hand included: a register of AVX-512
 KEPT = 4  # of them whose predictions are kept: passes end about two models each
 ROWS_AHEAD = 20  # for each coefficient, with fewer of which the steps of so many take longer than passes
@@ -136,7 +137,10 @@ class GramNewton:
         start = null_start(obj) if path and w0 is None else newton_start(obj, w0)
         self.hessian: NDArray[np.float64] | None = None
         self.every = 1 if path else stride(obj)
-        self.fresh = self.every == 1 and has_cheap_hessian(obj) and not obj.loss.quadratic
+        self.fresh = 0  # after how many steps the Hessian is computed anew; 0: it is not
+        if self.every == 1 and has_cheap_hessian(obj) and not obj.loss.quadratic:
+            quick = path or obj.n_features <= FEW_FEATURES or obj.n_samples * obj.n_features**2 <= TINY_PRODUCTS
+            self.fresh = 1 if quick else 2
         self.ahead = Ahead()
         self.balance: Balance | None = None  # saves a pass for each gap along a path with an intercept
         self.before: NDArray[np.float64] | None = None  # the point where the last run began
@@ -211,7 +215,8 @@ class GramNewton:
             lower = found.loss + costs.value(new) <= fun - SUFFICIENT * share * predicted + noise
             # A step that fails has shown how the loss curves along it all the same, unless it led astray.
             change = found.gradient - gradient
-            if not (lower and self.fresh) and float(np.linalg.norm(change)) > self.least_change:
+            renewed = self.fresh > 0 and iteration % self.fresh == 0
+            if not (lower and renewed) and float(np.linalg.norm(change)) > self.least_change:
                 astray |= not update(hessian, new - x, change)
             if models and (astray or not lower):  # what it shares with others does not suit it: alone from here on
                 models, self.hessian, astray = [], None, False
@@ -224,7 +229,7 @@ class GramNewton:
                     monitor.message = ROUNDED
                     break
                 continue
-            if astray or self.fresh:
+            if astray or renewed:
                 self.hessian = None
             self.point, share, astray = found, 1.0, False
         if iteration > STALE:
