@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastloss.losses import Loss
 
 BLOCK_BYTES = 4 << 20  # of rows of X, for a Hessian
+BALANCED = 1e-10  # of what they sum are sums that count as 0
 FAR = 1e100  # predictions where a loss's slope is at its end
 
 
@@ -279,8 +280,9 @@ class SingleOutput:
         """First derivatives u that sum to 0 where there is an intercept, and to 0 against the features that are free.
 
         They are u - D A (A' D A)^-1 A' u with D the second derivatives and A the free columns, what Newton's step for
-        them makes of u. For the intercept alone that must stay in the conjugate's domain; else the numbers of one sign
-        shrink.
+        them makes of u; or with D their weights, where those that curve say too little. For the intercept
+        alone that must stay in the conjugate's domain; else the numbers of one sign shrink. With free features all
+        shrink into it.
         """
         if len(free) == 0:
             if not intercept:
@@ -288,11 +290,19 @@ class SingleOutput:
             found = self.less_of(second, float(second.sum()), first)
             return balance(first) if found is None else found[0]
         A = self._free_columns(free, intercept)
-        D = second if second.any() else np.ones_like(second)
-        gram = A.T @ (D[:, None] * A)
-        for _ in range(2):  # the second takes away what rounding left
-            first = first - D * (A @ np.linalg.lstsq(gram, A.T @ first, rcond=None)[0])
-        return first
+        size = np.abs(A).T @ np.abs(first)
+        for D in (second, np.ones_like(second) if self._weights is None else self._weights):
+            gram, u = A.T @ (D[:, None] * A), first
+            for _ in range(2):  # the second takes away what rounding left
+                u = u - D * (A @ np.linalg.lstsq(gram, A.T @ u, rcond=None)[0])
+            if (np.abs(A.T @ u) <= BALANCED * size).all():
+                break
+        least, largest = self._reach
+        over, under = (u > largest) & (largest > 0), (u < least) & (least < 0)
+        shrunk: NDArray[np.float64] = u * min(
+            (largest[over] / u[over]).min(initial=1.0), (least[under] / u[under]).min(initial=1.0)
+        )
+        return shrunk
 
     def less_of(
         self, second: NDArray[np.float64], total: float, first: NDArray[np.float64]

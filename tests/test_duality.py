@@ -56,6 +56,26 @@ def test_a_gap_by_the_second_derivatives_of_another_point(case, setting):
         assert known >= 15
 
 
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("delta", [0.01, 0.3])
+def test_a_gap_with_free_features_where_few_samples_curve(delta, weighted, intercept):
+    """Second derivatives say too little there to balance the features that cost nothing."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        n, p = int(rng.integers(4, 40)), int(rng.integers(2, 10))
+        X = rng.normal(size=(n, p))
+        y = X @ rng.normal(size=p) + rng.standard_t(2, size=n)
+        weight = rng.integers(0, 3, n) + (np.arange(n) == 0) if weighted else None
+        penalty = fl.L1(0.01, (np.arange(p) % 3 > 0).astype(float))
+        objective = fl.LinearObjective(X, y, fl.Huber(delta), penalty, sample_weight=weight, fit_intercept=intercept)
+        solution = fl.minimize(objective, solver="fista", tol=1e-8, max_iter=100_000)
+        assert 0 <= solution.duality_gap + 1e-12 <= 1e-8 * objective.gap_unit + 1e-12
+        for size in (1e-4, 1e-2, 1.0, 30.0):
+            w = solution.x + size * rng.normal(size=objective.size)
+            assert objective.duality_gap(w) >= objective.objective(w) - solution.fun - 1e-12
+
+
 @certified
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_sum_of_conjugates_is_that_of_each(case, weighted):

@@ -63,9 +63,12 @@ def test_agrees_on_tall_data(loss, penalty, kind):
 @loss
 @tall_penalty
 @kind
-def test_agrees_with_the_hessian_of_all_rows(loss, penalty, kind, monkeypatch):
+@pytest.mark.parametrize("often", [True, False])
+def test_agrees_with_the_hessian_of_all_rows(loss, penalty, kind, often, monkeypatch):
+    """At each step or at every second one."""
     objective, theirs = tall(loss, penalty, kind), other(loss, penalty, kind)
     monkeypatch.undo()
+    monkeypatch.setattr(module, "TINY_PRODUCTS", module.FEW_PRODUCTS if often else 0)
     assert stride(objective) == 1
     assert module.has_cheap_hessian(objective)
     result = gram(objective)
