@@ -5,13 +5,14 @@ from libc.stdint cimport int64_t
 
 cdef class Costs:
     cdef readonly object up, down, ridge
-    cdef object _free
+    cdef object _free, _costly
     cdef bint flat  # no ridge
     cdef const double *up_
     cdef const double *down_
     cdef const double *ridge_
     cdef int64_t m
 
+    cdef object places(self, bint free)
     cdef double value_of(self, const double *c) noexcept nogil
     cdef double scale_of(self, const double *force) noexcept nogil
     cdef double conjugate_of(self, const double *force, double scale) noexcept nogil

@@ -41,18 +41,28 @@ cdef class Costs:
     @property
     def free(self):
         """The coordinates that cost nothing."""
-        cdef int64_t j, count = 0
-        cdef int64_t *index
         if self._free is None:
-            for j in range(self.m):
-                count += self.up_[j] == 0 and self.down_[j] == 0 and self.ridge_[j] == 0
-            self._free = np.empty(count, dtype=np.int64)
-            index, count = <int64_t *>address(self._free), 0
-            for j in range(self.m):
-                if self.up_[j] == 0 and self.down_[j] == 0 and self.ridge_[j] == 0:
-                    index[count] = j
-                    count += 1
+            self._free = self.places(True)
         return self._free
+
+    @property
+    def costly(self):
+        """The coordinates that cost something, and their costs."""
+        if self._costly is None:
+            places = self.places(False)
+            self._costly = places, self.take(places)
+        return self._costly
+
+    cdef object places(self, bint free):
+        """The coordinates that are free, or those that are not."""
+        cdef int64_t j, count = 0
+        result = np.empty(self.m, dtype=np.int64)
+        cdef int64_t *place = <int64_t *>address(result)
+        for j in range(self.m):
+            if (self.up_[j] == 0 and self.down_[j] == 0 and self.ridge_[j] == 0) == free:
+                place[count] = j
+                count += 1
+        return result[:count].copy()
 
     @property
     def one_sided(self):

@@ -8,7 +8,7 @@ from fastloss._costs cimport Costs
 cdef class Model:
     cdef readonly Costs penalty
     cdef readonly object c, start, slope, curvature
-    cdef readonly bint finished
+    cdef readonly bint finished, stalled
     cdef object moving  # the numbers that depend on the point, linearly up to a constant
     cdef object memory, scratch, active
     cdef double *c_

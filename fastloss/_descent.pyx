@@ -62,8 +62,8 @@ cdef class Model:
     penalty : Costs
     c, start, slope, curvature : ndarray of shape (m,)
         The point, c0, g, and the second derivatives by each coordinate.
-    finished : bool
-        Whether the last descent came to its end.
+    finished, stalled : bool
+        Whether the last descent came to its end; and, if it was not rough, above the bound that was wanted.
     """
     cdef void set_up(self, slope, c, Costs penalty, curvature, moving) except *:
         self.penalty, self.slope, self.start, self.c = penalty, slope, c, c.copy()
@@ -154,7 +154,7 @@ cdef class Model:
         cdef double here, before, least = ROUNDING * height
         cdef int64_t spent = 0, size = self.m + self.n_moving
         cdef int k, turn = 0, threads = resolve_threads(n_threads)
-        self.finished = False
+        self.finished = self.stalled = False
         with nogil:
             here = self.value()
             while True:
@@ -168,6 +168,7 @@ cdef class Model:
                     if self.rounded:
                         self.place()
                     self.finished = True
+                    self.stalled = not rough and self.bound(force, height, threads) > wanted
                     break
                 here = self.extrapolate(points, here)
                 if turn % 2 == 0:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastloss.losses import Loss
 
 BLOCK_BYTES = 4 << 20  # of rows of X, for a Hessian
-BALANCED = 1e-10  # of what they sum are sums that count as 0
+BALANCED = 1e-12  # of first derivatives, as vectors, is what counts as none
 FAR = 1e100  # predictions where a loss's slope is at its end
 
 
@@ -44,6 +44,7 @@ class SingleOutput:
     ) -> None:
         self.design, self.loss, self.y = design, loss, y
         self.sample_weight, self.offset, self.n_threads = sample_weight, offset, n_threads
+        self._basis: tuple[tuple[bytes, bool], NDArray[np.float64]] | None = None  # the last
         # One cheap call checks labels, weights and n_threads, all with the messages of the losses.
         loss(y, np.full_like(y, 0.5), sample_weight, reduction="sum", n_threads=n_threads)
         #: What the mean divides by.
@@ -153,7 +154,7 @@ class SingleOutput:
         self, z: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """The second derivatives as Newton's method takes them."""
-        return self.loss._curvatures(self._labels, z, first, second)
+        return self.loss._curvatures(self._labels, z, first, second, self.design.shape[1])
 
     def curved_product(self, z: NDArray[np.float64], V: NDArray[Any], c: NDArray[Any]) -> NDArray[np.float64]:
         """The samples' second derivatives at predictions z times the change of these along V and c; in the mean."""
@@ -289,13 +290,13 @@ class SingleOutput:
                 return first
             found = self.less_of(second, float(second.sum()), first)
             return balance(first) if found is None else found[0]
-        A = self._free_columns(free, intercept)
-        size = np.abs(A).T @ np.abs(first)
+        B = self._free_basis(free, intercept)
+        size = float(np.linalg.norm(first))
         for D in (second, np.ones_like(second) if self._weights is None else self._weights):
-            gram, u = A.T @ (D[:, None] * A), first
+            gram, u = B.T @ (D[:, None] * B), first
             for _ in range(2):  # the second takes away what rounding left
-                u = u - D * (A @ np.linalg.lstsq(gram, A.T @ u, rcond=None)[0])
-            if (np.abs(A.T @ u) <= BALANCED * size).all():
+                u = u - D * (B @ np.linalg.lstsq(gram, B.T @ u, rcond=None)[0])
+            if np.linalg.norm(B.T @ u) <= BALANCED * size:
                 break
         least, largest = self._reach
         over, under = (u > largest) & (largest > 0), (u < least) & (least < 0)
@@ -347,6 +348,22 @@ class SingleOutput:
             z, (loss, first, second) = z + share * change, new
             point[: len(step)] += share * step
         return point[:-1], float(point[-1])
+
+    def _free_basis(self, free: NDArray[np.intp], intercept: bool) -> NDArray[np.float64]:
+        """Orthonormal vectors that span the free features, and the intercept, over the samples that count.
+
+        What is orthogonal to them is so to predictions as well, however large the coefficients of features that are
+        all but collinear.
+        """
+        key = free.tobytes(), intercept
+        if self._basis is None or self._basis[0] != key:
+            A = self._free_columns(free, intercept)  # may be X itself
+            if self._used is not None:
+                A = A * self._used[:, None]
+            A = A / np.maximum(np.linalg.norm(A, axis=0), np.finfo(float).tiny)
+            U, sizes, _ = np.linalg.svd(A, full_matrices=False)
+            self._basis = key, U[:, sizes > max(A.shape) * np.finfo(float).eps]
+        return self._basis[1]
 
     def _free_columns(self, free: NDArray[np.intp], intercept: bool) -> NDArray[np.float64]:
         A = self.columns(free.astype(np.int64)).to_dense()

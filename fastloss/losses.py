@@ -37,6 +37,7 @@ REGISTRY: dict[str, type[Loss]] = {}
 # Of its gradient is what a loss curves at least in the eyes of Newton's method, or steps go too far: predictions have a
 # natural unit here, that of logarithms, and this ends a step after 20.
 LINEAR = 0.05
+CURVED = 0.01  # of its parabola's curvature is what a sample gets where Huber's loss is linear, and enough others curve
 BLOCK = 1 << 14  # samples whose conjugates are found at a time: what is found on the way stays in cache
 
 
@@ -111,7 +112,7 @@ class Loss(BlockLoss):
         """Which labels are in the domain for k outputs, and the domain in words."""
         return ~np.isnan(y_true), self.label_domain
 
-    def _curvatures(self, y_true: Array, y_pred: Array, first: Array, second: Array) -> Array:
+    def _curvatures(self, y_true: Array, y_pred: Array, first: Array, second: Array, n_features: int) -> Array:
         """The second derivatives as Newton's method takes them: not 0 where the loss is about linear."""
         return second if self.quadratic else np.maximum(second, LINEAR * np.abs(first))
 
@@ -212,14 +213,18 @@ class Huber(Loss):
         inside = np.abs(u) <= self.delta * (1 + _slack(u))
         return np.where(inside, u * y_true + u * u / 2, np.inf)
 
-    def _curvatures(self, y_true: Array, y_pred: Array, first: Array, second: Array) -> Array:
-        # That of the parabola which touches the loss and stays above it, so that every step goes down; the less of it,
-        # the fewer samples are where the loss is linear.
+    def _curvatures(self, y_true: Array, y_pred: Array, first: Array, second: Array, n_features: int) -> Array:
         linear = np.flatnonzero((second == 0) & (first != 0))
         if len(linear) == 0:
             return second
-        result, share = second.copy(), len(linear) / len(first)
-        result[linear] = share**2 * np.abs(first[linear] / (y_pred[linear] - y_true[linear]))
+        # That of the parabola which touches the loss and stays above it, so that every step goes down; the less of it,
+        # the fewer samples are where the loss is linear. Little of it where the others say what all features do: then
+        # steps are Newton's, and few.
+        part = (len(linear) / len(first)) ** 2
+        if np.count_nonzero(second) >= n_features:
+            part *= CURVED
+        result = second.copy()
+        result[linear] = part * np.abs(first[linear] / (y_pred[linear] - y_true[linear]))
         return result
 
     def _gentler(self, y_true: Array, y_pred: Array) -> list[tuple[Loss, float]]:

@@ -10,6 +10,7 @@ import fastloss as fl
 CERTIFIED = [case for case in SMOOTH if Problem.draw(case, PENALISED[0]).objective().has_duality_gap]
 certified = pytest.mark.parametrize("case", CERTIFIED, ids=str)
 penalised = pytest.mark.parametrize("setting", PENALISED, ids=str)
+LOGISTIC = fl.BinaryCrossEntropy(from_logits=True)
 UNPENALISED = [setting for setting in SETTINGS if setting.penalty is None]
 
 
@@ -74,6 +75,45 @@ def test_a_gap_with_free_features_where_few_samples_curve(delta, weighted, inter
         for size in (1e-4, 1e-2, 1.0, 30.0):
             w = solution.x + size * rng.normal(size=objective.size)
             assert objective.duality_gap(w) >= objective.objective(w) - solution.fun - 1e-12
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", [fl.SquaredError(), fl.Huber(0.5), LOGISTIC, fl.Poisson()], ids=repr)
+def test_a_gap_with_free_features_that_are_all_but_one(loss, weighted, intercept):
+    """Measured by the same problem with free features that are orthogonal."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        n, p = 80, 5
+        X = rng.normal(size=(n, p))
+        X[:, 1] = X[:, 0] + 10.0 ** -(seed % 3 + 1) * X[:, 1]
+        X = np.asfortranarray(X * 10.0 ** rng.uniform(-2, 2, p) + 50 * (seed % 2))
+        z = (X - X.mean(axis=0)) / X.std(axis=0) @ rng.normal(size=p)
+        y = rng.poisson(np.exp(np.clip(z, -3, 3))).astype(float)
+        if loss == LOGISTIC:
+            y = np.minimum(y, 1)
+        s, scale = rng.integers(0, 3, n).astype(float) if weighted else None, X[:, 2:].std(axis=0)
+        weights = np.append([0, 0], scale)
+        objective = fl.LinearObjective(X, y, loss, fl.L1(0.01, weights), sample_weight=s, fit_intercept=intercept)
+        A = np.column_stack([X[:, :2], np.ones((n, int(intercept)))])
+        U = np.linalg.svd(A / np.linalg.norm(A, axis=0), full_matrices=False)[0] * np.sqrt(n)
+        same = np.column_stack([U, (X[:, 2:] - U @ (U.T @ X[:, 2:]) / n) / scale])
+        penalty = fl.L1(0.01, np.append(np.zeros(U.shape[1]), np.ones(p - 2)))
+        easy = fl.LinearObjective(same, y, loss, penalty, sample_weight=s, fit_intercept=False)
+        least = fl.minimize(easy, tol=1e-10, solver="prox_newton")
+        assert least.success
+        before, unit = X.copy(), objective.gap_unit
+        solution = fl.minimize(objective, tol=1e-5)
+        for k in range(8):
+            x = solution.x * (1 + 10.0 ** -(k + 1) * rng.normal(size=objective.size) * (k > 0))
+            gap = objective.duality_gap(x)
+            assert gap >= objective.objective(x) - least.fun - 1e-8 * unit
+        # And next to nothing at the minimum: the same predictions by the features that there are.
+        c = least.x[U.shape[1] :] / scale
+        free = np.linalg.lstsq(A / np.linalg.norm(A, axis=0), same @ least.x - X[:, 2:] @ c, rcond=None)[0]
+        free /= np.linalg.norm(A, axis=0)
+        assert -1e-9 * unit <= objective.duality_gap(np.concatenate([free[:2], c, free[2:]])) <= 1e-6 * unit
+        np.testing.assert_array_equal(X, before)
 
 
 @certified

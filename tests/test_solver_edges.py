@@ -115,6 +115,41 @@ def test_the_units_of_the_columns_do_not_matter(scale, loss, solver):
     assert other.fun == pytest.approx(result.fun, rel=1e-6)
 
 
+@pytest.mark.parametrize("loss", [*LOSSES.values(), fl.Poisson()], ids=repr)
+@pytest.mark.parametrize("solver", ["gram_newton", "prox_newton"])
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("far", [50, 500])
+def test_features_far_from_zero(far, intercept, solver, loss):
+    """The objective is flat along a valley there, to within rounding: its slopes tell what it does not."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(150, 6))
+        y = rng.poisson(np.exp(np.clip(X @ rng.normal(size=6), -3, 3))).astype(float)
+        if loss == LOGISTIC:
+            y = np.minimum(y, 1)
+        result = fit(X + far, y, loss, solver, lam=0.01, tol=1e-6, intercept=intercept)
+        if intercept:
+            assert result.fun == pytest.approx(fit(X, y, loss, solver, lam=0.01).fun, rel=3e-6)
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("delta", [0.01, 0.1, 1.0])
+def test_few_samples_of_which_few_curve(delta, free, intercept):
+    steps = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        n, p = int(rng.integers(10, 60)), int(rng.integers(2, 8))
+        X = rng.normal(size=(n, p))
+        y = X @ rng.normal(size=p) + rng.standard_t(2, size=n)
+        penalty = fl.L1(0.01, (np.arange(p) % 3 > 0).astype(float) if free else None)
+        objective = fl.LinearObjective(X, y, fl.Huber(delta), penalty, fit_intercept=intercept)
+        result = fl.minimize(objective)
+        assert result.success
+        steps += result.nit
+    assert steps <= 40 * 10
+
+
 @solver
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_the_units_of_the_labels_do_not_matter(scale, solver):

@@ -47,8 +47,10 @@ KEPT = 4  # of them whose predictions are kept: passes end about two models each
 ROWS_AHEAD = 20  # for each coefficient, with fewer of which the steps of so many take longer than passes
 STALE = 3  # steps of a run after which the next had better begin with a Hessian of its own
 RENEWED = 10  # steps after which a Hessian is computed anew: what was learnt of it may be of far away
+TIGHTER = 0.01  # times what was wanted of a model is wanted of the next where the step gained nothing
 SMALLEST_SHARE = 1e-10  # of a step
 ROUNDING = 16  # units in the last place of an objective
+NOISE = 1e-10  # of an objective: a rise by less may be one of rounding
 
 
 def fits(obj: LinearObjective, models: int = 1) -> bool:
@@ -202,6 +204,7 @@ class GramNewton:
             height = loss - obj.least_loss
             # A gradient that is so small a part of itself is that of an objective as near as the square of it.
             wanted = monitor.threshold if obj.has_duality_gap else monitor.threshold**2 * height
+            wanted *= TIGHTER**monitor.stalled
             step, predicted = newton_direction(hessian, x, gradient, costs, height, wanted)
             step = obj.balanced(step)
             new = x + share * step
@@ -211,8 +214,11 @@ class GramNewton:
                 self.ahead.take(hessian, others, models, self.least_change)
             else:
                 found = obj.point(new)
-            noise = ROUNDING * float(np.finfo(obj.X.dtype).eps) * max(abs(fun), height)
-            lower = found.loss + costs.value(new) <= fun - SUFFICIENT * share * predicted + noise
+            allowed, size = SUFFICIENT * share * predicted, max(abs(fun), height)
+            rise = found.loss + costs.value(new) - fun
+            lower = rise <= ROUNDING * float(np.finfo(obj.X.dtype).eps) * size - allowed
+            if not lower and rise <= NOISE * size:  # predictions may be sums of large numbers
+                lower = slope_along(costs, found, new - x) <= share * predicted
             # A step that fails has shown how the loss curves along it all the same, unless it led astray.
             change = found.gradient - gradient
             renewed = self.fresh > 0 and iteration % self.fresh == 0
@@ -235,6 +241,18 @@ class GramNewton:
         if iteration > STALE:
             self.hessian = None
         return iteration
+
+
+def slope_along(costs: Costs, point: Point, step: NDArray[np.float64]) -> float:
+    """The slope at the end of a step; it says whether the objective fell where rounding hides that.
+
+    It rose by no more, and of a parabola fell if that is less than the fall from its start to its least.
+
+    W. W. Hager and H. Zhang (2005), "A new conjugate gradient method with guaranteed descent and an efficient line
+    search", SIAM J. Optimization 16(1).
+    """
+    at_zero = -costs.excess(-point.gradient)
+    return float(np.where(point.x == 0, at_zero, point.gradient + costs.slope(point.x)) @ step)
 
 
 def most_ahead(obj: LinearObjective) -> int:
@@ -310,6 +328,7 @@ def certificate(
     if not obj.has_duality_gap:
         return math.nan
     w, force = obj.coefficients(point.x).ravel(), -obj.coefficients(point.gradient).ravel()
+    force[obj.costs.free] = 0  # as the gap's own will be: next to large coefficients, rounding in them is not small
     scale, gap = obj.costs.gap(w, force)
     height = point.loss - obj.least_loss
     if not obj.fit_intercept and len(obj.costs.free) == 0:

@@ -237,10 +237,12 @@ class Monitor:
 
     def finish(self, x: NDArray[np.float64], iteration: int, warn: bool = True) -> Result:
         """The final `Result`; with a warning, if wanted, where the tolerance was not reached."""
+        if self.records[-1][3] == math.inf and math.isfinite(self.records[-1][2]):
+            self.records[-1] = (*self.records[-1][:3], gap := self.obj.duality_gap(x), self.records[-1][4])
+            if gap <= self.threshold:
+                self.message = REACHED
         success = "reached the tolerance" in self.message
         self.message = self.message or f"stopped after {iteration} iterations, before the tolerance was reached"
-        if self.records[-1][3] == math.inf and math.isfinite(self.records[-1][2]):
-            self.records[-1] = (*self.records[-1][:3], self.obj.duality_gap(x), self.records[-1][4])
         result = self.result(x, iteration, success)
         if self.verbose:
             print(f"{self.solver}: {result.message}")
