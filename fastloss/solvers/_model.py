@@ -10,6 +10,7 @@ import numpy as np
 from fastloss._descent import GramModel, ResidualModel, copy_square
 from fastloss._multiclass import MulticlassModel
 from fastloss.solvers._active_set import PATIENCE, Factors, Gradients, Systems, find_minimum
+from fastloss.solvers._sign_search import search_cost, search_signs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,7 +96,8 @@ def minimise_model(
 
     Whatever costs more than a sweep is tried once the sweeps since have cost as much, so that it can at most double
     the time: the Hessian of all coordinates, after which a sweep costs less; finding the active set. Where the last
-    model's was found, it is tried at once.
+    model's was found, it is tried at once. Last comes a search for it from sign to sign, where features are so much
+    alike that neither descent nor an active set that changes by many at a time comes to an end.
 
     Parameters
     ----------
@@ -114,7 +116,7 @@ def minimise_model(
     """
     memory = memory or Memory()
     memory.factors.model_features = np.arange(len(model.c)) if features is None else features
-    since, start = 0, model.objective()
+    since, start, total, doubled = 0, model.objective(), 0, 0
     for _ in range(MAX_TURNS):
         hessian = NEVER
         if not isinstance(model, GramModel) and features is not None:
@@ -136,9 +138,11 @@ def minimise_model(
                 if memory.found and bound(model, height, n_threads) <= wanted:
                     break
                 since, memory.wait = 0, 1.0 if memory.found else min(2 * memory.wait, LONGEST)
-        budget = min(wait - since, hessian - memory.spent, PATIENCE)
+        search = NEVER if rough else max(doubled, search_cost(model))
+        budget = min(wait - since, hessian - memory.spent, search - total, PATIENCE)
         done = model.descend(start, height, wanted, budget, rough, n_threads)
         since += done
+        total += done
         if not isinstance(model, GramModel):
             memory.spent += done
         if model.stalled:  # rounding hides where a narrow valley is lowest; an active set knows all the same
@@ -147,6 +151,10 @@ def minimise_model(
                 memory.found = find_minimum(model, systems, height, wanted, n_threads)
         if model.finished:
             break
+        if total >= search:
+            if search_signs(model, height, wanted, total, n_threads):
+                break
+            doubled = 2 * total  # operations in all before the next, which may take as many
     return model
 
 

@@ -167,9 +167,10 @@ class ProxNewton:
             outside = self.gap_outside(force, value)
             least = monitor.threshold if obj.has_duality_gap else monitor.threshold * self.height
             before, self.selected = self.selected, self.working_set(force)
-            rough = outside > ROUGH * least
             # A set that comes again was not solved well enough.
-            tighter = tighter / 10 if iteration > 1 and not rough and np.array_equal(before, self.selected) else 1.0
+            again = iteration > 1 and np.array_equal(before, self.selected)
+            rough = outside > ROUGH * least and not again
+            tighter = tighter / 10 if again else 1.0
             self.solve_selected(-pull[self.selected], INNER * max(outside, tighter * least), rough)
         self.before = origin
         return iteration
