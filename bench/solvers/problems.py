@@ -131,6 +131,15 @@ def scattered(rng: np.random.Generator, n: int, p: int, nonzeros: int, relevant:
     return X, labels_of(rng, X @ sparse_truth(rng, X, relevant))
 
 
+def spectra(rng: np.random.Generator, n: int, p: int, substances: int) -> Any:
+    """Mixtures of so many smooth curves and a little noise, standardised: neighbours are all but the same."""
+    place, centre = np.linspace(0, 1, p), rng.uniform(0, 1, (substances, 1))
+    curves = np.exp(-0.5 * ((place - centre) / rng.uniform(0.05, 0.3, (substances, 1))) ** 2)
+    amounts = rng.gamma(2.0, 0.5, (n, substances))
+    X = amounts @ curves + 1e-3 * rng.standard_normal((n, p))
+    return (X - X.mean(axis=0)) / X.std(axis=0), labels_of(rng, amounts[:, 0] - amounts[:, 1])
+
+
 def real(name: str, rng: np.random.Generator) -> Any:
     """One of scikit-learn's, standardised; of the digits, whether they are odd."""
     from sklearn import datasets
@@ -150,6 +159,7 @@ DATA = (
     Data("text", text, (20_000, 100_000, 60, 300), (200, 500, 10, 10), "csc", paths=LOSSES),
     Data("sparse", scattered, (5000, 500_000, 500, 100), (100, 2000, 30, 10), "csc"),
     Data("news20", text, (20_000, 1_300_000, 455, 300), (200, 2000, 40, 10), "csc", fractions=(0.1, 0.02)),
+    Data("spectra", spectra, (300, 1000, 12), (40, 60, 4), "F", paths=LOSSES),
     Data("breast cancer", partial(real, "breast_cancer"), (), (), "C", losses=("logistic",), paths=("logistic",)),
     Data("digits", partial(real, "digits"), (), (), "C", losses=("logistic",)),
     Data("diabetes", partial(real, "diabetes"), (), (), "C", losses=("lasso",), paths=("lasso",)),

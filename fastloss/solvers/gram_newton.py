@@ -40,8 +40,8 @@ MANY_MODELS = 20  # along a path are worth a Hessian of all features, also where
 PASSES = 8  # products for each number of X: about half a pass; twice as many rows gained nothing
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
 FEW_FEATURES = 16  # the Hessian of all rows takes no longer than a pass or two
-FEW_PRODUCTS = 1 << 24  # n p^2: no longer than the calls of a few steps
-TINY_PRODUCTS = 1 << 21  # n p^2: no longer than the calls of a step
+FEW_PRODUCTS = 1 << 24  # no longer than the calls of a few steps
+TINY_PRODUCTS = 1 << 21  # no longer than the calls of a step
 AHEAD = 8  # models of a path that a pass looks at, the one at hand included: a register of AVX-512
 KEPT = 4  # of them whose predictions are kept: passes end about two models each
 ROWS_AHEAD = 20  # for each coefficient, with fewer of which the steps of so many take longer than passes
@@ -141,7 +141,7 @@ class GramNewton:
         self.every = 1 if path else stride(obj)
         self.fresh = 0  # after how many steps the Hessian is computed anew; 0: it is not
         if self.every == 1 and has_cheap_hessian(obj) and not obj.loss.quadratic:
-            quick = path or obj.n_features <= FEW_FEATURES or obj.n_samples * obj.n_features**2 <= TINY_PRODUCTS
+            quick = path or obj.n_features <= FEW_FEATURES or products(obj) <= TINY_PRODUCTS
             self.fresh = 1 if quick else 2
         self.ahead = Ahead()
         self.balance: Balance | None = None  # saves a pass for each gap along a path with an intercept
@@ -262,14 +262,19 @@ def most_ahead(obj: LinearObjective) -> int:
     return max(0, min(AHEAD, obj.most_points) - 1)
 
 
+def products(obj: LinearObjective) -> int:
+    """Of numbers of X, in a Hessian of all rows."""
+    return obj.n_samples * obj.n_features**2
+
+
 def has_cheap_hessian(obj: LinearObjective) -> bool:
     """Whether that of all rows is worth its time at each step."""
-    return obj.n_features <= FEW_FEATURES or obj.n_samples * obj.n_features**2 <= FEW_PRODUCTS
+    return obj.n_features <= FEW_FEATURES or products(obj) <= FEW_PRODUCTS
 
 
 def stride(obj: LinearObjective) -> int:
     """Of how many rows one goes into the Hessian: it then costs about as much as a pass, and errs by a small part."""
-    if obj.n_samples * obj.n_features**2 <= FEW_PRODUCTS:
+    if products(obj) <= FEW_PRODUCTS:
         return 1
     rows = max(64 * obj.n_features, PASSES * obj.n_samples // len(obj.costs))
     return max(1, obj.n_samples // rows)
