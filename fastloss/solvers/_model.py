@@ -138,7 +138,9 @@ def minimise_model(
                 if memory.found and bound(model, height, n_threads) <= wanted:
                     break
                 since, memory.wait = 0, 1.0 if memory.found else min(2 * memory.wait, LONGEST)
-        search = NEVER if rough else max(doubled, search_cost(model))
+        search = NEVER
+        if not rough and np.count_nonzero(model.c) <= LARGEST_GRAM:
+            search = max(doubled, search_cost(model))
         budget = min(wait - since, hessian - memory.spent, search - total, PATIENCE)
         done = model.descend(start, height, wanted, budget, rough, n_threads)
         since += done
