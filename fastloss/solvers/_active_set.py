@@ -167,9 +167,7 @@ class Factors(Systems):
         else:
             self.factor.leave(np.flatnonzero(~staying))
         if len(entering):
-            rows, own = (model.hessian(entering, others, n_threads) for others in (inside, None))
-            own[np.diag_indices_from(own)] += 2 * ridge[entering]
-            entered = self.factor.enter(rows, own, DEPENDENT * own.diagonal(), n_threads)
+            entered = enter(self.factor, model, inside, entering, DEPENDENT, n_threads)
             inside = np.concatenate([inside, entering[entered]])
         self.features, self.ridge = features[inside], ridge[inside]
         return inside
@@ -208,6 +206,18 @@ class Gradients(Systems):
         pull = (constant - costs)[inside]
         result[inside], _ = model.solve(inside, pull, c[inside], least, RATIO / 10**unsettled, PATIENCE, n_threads)
         return result, signs
+
+
+def enter(
+    factor: Factor, model: Model, inside: Places, entering: Places, least: float, n_threads: int | None
+) -> NDArray[np.bool_]:
+    """Let coordinates of a model into the factors, which are of those inside; which did not depend on others.
+
+    That they do not is seen by what they add to these: more than the least part of their own second derivative.
+    """
+    rows, own = (model.hessian(entering, others, n_threads) for others in (inside, None))
+    own[np.diag_indices_from(own)] += 2 * model.penalty.ridge[entering]
+    return factor.enter(rows, own, least * own.diagonal(), n_threads)
 
 
 def pressure(costs: Costs, signs: Floats) -> Floats:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastloss._factor import Factor
+from fastloss.solvers._active_set import enter, pressure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,32 +87,29 @@ class SignSearch:
 
     def enter(self, places: Places) -> Places:
         """Let coordinates in, but for those that depend on others, which are returned."""
-        own = self.model.hessian(places, None, self.n_threads)
-        own[np.diag_indices_from(own)] += 2 * self.costs.ridge[places]
-        rows = np.empty((len(places), 0))
-        if len(self.inside):
-            rows = self.model.hessian(places, self.inside, self.n_threads)
-        entered = self.factor.enter(rows, own, DEPENDENT * own.diagonal(), self.n_threads)
+        entered = enter(self.factor, self.model, self.inside, places, DEPENDENT, self.n_threads)
         self.inside = np.concatenate([self.inside, places[entered]])
         self.spent += len(places) ** 3 // 3
         return places[~entered]
 
     def swap(self, place: int) -> None:
-        """Move a coordinate in place of those it depends on, the way that costs less, until one of them is 0."""
-        row = self.model.hessian(np.array([place]), self.inside, self.n_threads)[0]
-        places, step = np.append(self.inside, place), np.append(-self.factor.solve(row), 1.0)
-        rest = self.rest(places)
-        if float(rest @ step) < 0:
-            step = -step
-        if self.go(places, step, rest, 0.0) > 0 and self.c[place] != 0:
-            self.enter(np.array([place]))
+        """Move a coordinate in place of those it depends on, the way that costs less, until it is 0 or independent."""
+        while True:
+            row = self.model.hessian(np.array([place]), self.inside, self.n_threads)[0]
+            places, step = np.append(self.inside, place), np.append(-self.factor.solve(row), 1.0)
+            rest = self.rest(places)
+            if float(rest @ step) < 0:
+                step = -step
+            if not self.go(places, step, rest, 0.0) > 0 or self.c[place] == 0:
+                return
+            if not len(self.enter(np.array([place]))):
+                return
 
     def rest(self, places: Places) -> Floats:
         """What pulls at coordinates, less what they cost; one that is 0 is about to go where it is pulled."""
-        c, force = self.c[places], self.force[places]
-        ahead = np.where(c != 0, c, force)
-        price = np.where(ahead > 0, self.costs.up[places], -self.costs.down[places])
-        return force - price - 2 * self.costs.ridge[places] * c
+        ahead = np.where(self.c != 0, self.c, self.force)
+        price = pressure(self.costs, np.sign(ahead)) + 2 * self.costs.ridge * self.c
+        return self.force[places] - price[places]
 
     def go(self, places: Places, step: Floats, rest: Floats, curvature: float) -> float:
         """Go along a step to the lowest point of its line; to which part of the step.
