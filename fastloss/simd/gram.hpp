@@ -37,14 +37,16 @@ struct GramBlock {
     int64_t stride;
 };
 
-// One tile with numbers on the diagonal. It begins with the register in which its first row meets that.
+// One tile with numbers on the diagonal: rows from c on, of which those before `from` are done. It begins with the
+// register in which the first of the others meets the diagonal.
 template <int height>
-static void add_on_diagonal(const GramBlock& block, int64_t c, int64_t j, int64_t registers, double* sums) {
+static void add_on_diagonal(const GramBlock& block, int64_t c, int64_t from, int64_t j, int64_t registers,
+                            double* sums) {
     constexpr int64_t lanes = lanes_of<double>;
-    const int64_t skipped = (c - j) / lanes, count = registers - skipped, first = j + skipped * lanes;
+    const int64_t skipped = (from - j) / lanes, count = registers - skipped, first = j + skipped * lanes;
     const auto run = [&](auto add) {
         add(block.right + first, block.width, block.n, block.left + c, block.stride, count * lanes,
-            sums + c * block.width + first, block.width);
+            sums + c * block.width + first, block.width, from - c);
     };
     if (count == tile_width)
         run(add_tile<height, tile_width, double>);
@@ -62,23 +64,38 @@ static void add_block(const GramBlock& block, int64_t p, double* sums) {
             add(block.right + j, block.width, block.n, block.left, block.stride, std::min(j, p), registers * lanes,
                 sums + j, block.width);
         };
-        if (registers == tile_width)
-            above(add_panel<tile_width, double>);
-        else if (registers == 2)
-            above(add_panel<2, double>);
-        else
-            above(add_panel<1, double>);
+        if (j > 0) {
+            if (registers == tile_width)
+                above(add_panel<tile_width, double>);
+            else if (registers == 2)
+                above(add_panel<2, double>);
+            else
+                above(add_panel<1, double>);
+        }
         const int64_t stop = std::min(p, j + registers * lanes);
         int64_t c = j;
-        for (; c + tile_height <= stop; c += tile_height) add_on_diagonal<tile_height>(block, c, j, registers, sums);
-        for (; c < stop; ++c) add_on_diagonal<1>(block, c, j, registers, sums);
+        for (; c + tile_height <= stop; c += tile_height) add_on_diagonal<tile_height>(block, c, c, j, registers, sums);
+        if (c < stop && tile_height <= stop)  // a whole tile that ends there takes less than its last rows one by one
+            add_on_diagonal<tile_height>(block, stop - tile_height, c, j, registers, sums);
+        else
+            for (; c < stop; ++c) add_on_diagonal<1>(block, c, c, j, registers, sums);
     }
+}
+
+// s x, by registers as far as X goes, where `readable` numbers of it are left; what is not of this row comes where no
+// sum is looked at.
+FASTLOSS_INLINE void copy_weighted(const double* x, int64_t p, int64_t readable, double s, double* to) {
+    using P = Pack<double, vector_bytes>;
+    int64_t j = 0;
+    for (; j < p && j + P::lanes <= readable; j += P::lanes) P::store(to + j, s * P::load(x + j));
+    for (; j < p; ++j) to[j] = s * x[j];
 }
 
 template <class T>
 static void add_gram(const GramRows<T>* rows, int64_t start, int64_t stop, double* scratch, double* sums) {
     const int64_t p = rows->p, width = gram_width(p), most = gram_rows(p);
     double *const weighted = scratch, *const copy = scratch + most * width;
+    double total = sums[p * width + p];
     std::fill(weighted, weighted + most * width, 0.0);
     for (int64_t begin = start; begin < stop; begin += most) {
         const int64_t end = std::min(stop, begin + most);
@@ -101,16 +118,17 @@ static void add_gram(const GramRows<T>* rows, int64_t start, int64_t stop, doubl
                 else
                     for (int64_t j = 0; j < p; ++j) left[j] = double(x[j]);
                 for (int64_t j = 0; j < p; ++j) to[j] = s * left[j];
-            } else {
-                for (int64_t j = 0; j < p; ++j) to[j] = s * double(x[j]);
+            } else if constexpr (std::is_same<T, double>::value) {
+                copy_weighted(x, p, (stop - 1 - i) * rows->stride + p, s, to);
             }
             to[p] = s;
             to[p + 1] = rows->extra ? rows->extra[row] : 0.0;
-            sums[p * width + p] += s;
+            total += s;
             ++block.n;
         }
         add_block(block, p, sums);
     }
+    sums[p * width + p] = total;
 }
 
 template <class T>

@@ -103,11 +103,11 @@ static void multiply_outputs(const T* x, int64_t stride, int64_t n, int64_t p, c
     }
 }
 
-// A tile of S: some outputs and some registers of columns, of which `valid` columns exist. With `asks`, the rows after
-// these come while they are multiplied.
+// A tile of S: some outputs, those before `from` for nothing, and some registers of columns, of which `valid` columns
+// exist. With `asks`, the rows after these come while they are multiplied.
 template <int height, int width, class T, bool asks = false>
 FASTLOSS_INLINE void add_tile(const T* x, int64_t stride, int64_t n, const T* r, int64_t r_stride, int64_t valid,
-                              double* sums, int64_t sums_stride) {
+                              double* sums, int64_t sums_stride, int64_t from = 0) {
     using P = Pack<T, vector_bytes>;
     typename P::Vector tile[height][width] = {};
     for (int64_t i = 0; i < n; ++i) {
@@ -123,6 +123,7 @@ FASTLOSS_INLINE void add_tile(const T* x, int64_t stride, int64_t n, const T* r,
     }
     T row[width * P::lanes];
     for (int c = 0; c < height; ++c) {
+        if (c < from) continue;
         for (int v = 0; v < width; ++v) P::store(row + v * P::lanes, tile[c][v]);
         double* out = sums + c * sums_stride;
         for (int64_t j = 0; j < valid; ++j) out[j] += double(row[j]);
@@ -155,7 +156,7 @@ static void add_panel(const T* x, int64_t stride, int64_t n, const T* r, int64_t
     }
     int64_t c = 0;
     const auto run = [&](auto tile) {
-        tile(copy, columns, n, r + c, r_stride, valid, sums + c * sums_stride, sums_stride);
+        tile(copy, columns, n, r + c, r_stride, valid, sums + c * sums_stride, sums_stride, 0);
     };
     for (; c + tile_height <= k; c += tile_height) run(add_tile<tile_height, width, T>);
     for (; c + 2 <= k; c += 2) run(add_tile<2, width, T>);

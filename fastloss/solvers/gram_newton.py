@@ -41,7 +41,8 @@ PASSES = 8  # products for each number of X: about half a pass; twice as many ro
 SUFFICIENT = 1e-4  # of the predicted decrease must come true
 FEW_FEATURES = 16  # the Hessian of all rows takes no longer than a pass or two
 FEW_PRODUCTS = 1 << 24  # no longer than the calls of a few steps
-TINY_PRODUCTS = 1 << 21  # no longer than the calls of a step
+TINY_PRODUCTS = 1 << 20  # no longer than the calls of a step
+FRESH = 4  # steps by a Hessian that takes longer than these, before another; one less where it is passed on
 AHEAD = 8  # models of a path that a pass looks at, the one at hand included: a register of AVX-512
 KEPT = 4  # of them whose predictions are kept: passes end about two models each
 ROWS_AHEAD = 20  # for each coefficient, with fewer of which the steps of so many take longer than passes
@@ -141,8 +142,7 @@ class GramNewton:
         self.every = 1 if path else stride(obj)
         self.fresh = 0  # after how many steps the Hessian is computed anew; 0: it is not
         if self.every == 1 and has_cheap_hessian(obj) and not obj.loss.quadratic:
-            quick = path or obj.n_features <= FEW_FEATURES or products(obj) <= TINY_PRODUCTS
-            self.fresh = 1 if quick else 2
+            self.fresh = 1 if products(obj) <= TINY_PRODUCTS else FRESH - path
         self.ahead = Ahead()
         self.balance: Balance | None = None  # saves a pass for each gap along a path with an intercept
         self.before: NDArray[np.float64] | None = None  # the point where the last run began
