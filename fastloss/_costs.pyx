@@ -30,10 +30,13 @@ cdef class Costs:
         self.m = len(self.up)
         if not self.up.shape == self.down.shape == self.ridge.shape == (self.m,):
             raise ValueError("up, down and ridge must be of one length")
-        self.flat = not self.ridge.any()
         self.up_ = <const double *>address(self.up)
         self.down_ = <const double *>address(self.down)
         self.ridge_ = <const double *>address(self.ridge)
+        cdef int64_t j
+        self.flat = True
+        for j in range(self.m):
+            self.flat = self.flat and self.ridge_[j] == 0
 
     def __len__(self):
         return self.m

@@ -144,6 +144,8 @@ class LinearObjective:
         self.scales = column_scales(X, self._row_weights()) if standardize else None
         #: The number of outputs a sample: of classes, or 1.
         self.n_outputs = self._outputs.n_outputs
+        #: Whether a sample has several outputs, or one for each class.
+        self.has_many_outputs = not isinstance(self._outputs, SingleOutput)
         #: Length of a point: coefficients, and intercepts where there are any.
         self.size = self.n_outputs * (self.n_features + self.fit_intercept)
 
@@ -155,8 +157,8 @@ class LinearObjective:
         counts: NDArray[Any] = (self.y != ignored).astype(np.float64)
         return counts if self.sample_weight is None else counts * self.sample_weight
 
-    def _split(self, w: ArrayLike) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """A point in float64; views of it: coefficients of shape (K, p), intercepts of shape (K,)."""
+    def _point(self, w: ArrayLike) -> NDArray[Any]:
+        """A point in float64."""
         point = w if type(w) is np.ndarray else as_real_array(w, "w")
         if point.shape != (self.size,):
             parts = f"{self.n_features} coefficients" + (" and the intercept" if self.fit_intercept else "")
@@ -165,14 +167,21 @@ class LinearObjective:
             raise ValueError(f"w must be of shape ({self.size},), {parts}; got shape {point.shape}")
         if point.dtype != np.float64 or not point.flags.c_contiguous:
             point = np.ascontiguousarray(as_real_array(w, "w"), dtype=np.float64)
+        return point
+
+    def _split(self, w: ArrayLike) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """A point in float64; views of it: coefficients of shape (K, p), intercepts of shape (K,)."""
+        point = self._point(w)
         matrix = point.reshape(self.n_outputs, -1)
         intercepts = matrix[:, self.n_features] if self.fit_intercept else np.zeros(self.n_outputs)
         return point, matrix[:, : self.n_features], intercepts
 
     def coefficients(self, w: ArrayLike) -> NDArray[Any]:
         """The coefficients of a point, without the intercept: shape (p,), or (K, p) with several outputs."""
-        point, W = self._split(w)[:2]
-        return W if self.has_many_outputs else point[: self.n_features]
+        point = self._point(w)
+        if not self.has_many_outputs:
+            return point[: self.n_features]
+        return point.reshape(self.n_outputs, -1)[:, : self.n_features]
 
     def value(self, w: ArrayLike) -> float:
         """The smooth part at the point ``w`` of shape (size,): mean loss and L2 term."""
@@ -408,7 +417,7 @@ class LinearObjective:
 
     def point(self, x: NDArray[np.float64]) -> Point:
         """What one pass over X says of a point; with several outputs there are too many predictions to keep them."""
-        z = np.zeros_like(self._outputs.y) if isinstance(self._outputs, SingleOutput) else None
+        z = None if self.has_many_outputs else np.zeros(self.n_samples, dtype=self.X.dtype)
         return Point(x, *self.loss_and_gradient(x, z), z)
 
     @property
@@ -459,7 +468,8 @@ class LinearObjective:
 
     def with_penalty(self, penalty: ElasticNet) -> LinearObjective:
         """The same loss on the same data with another penalty; nothing is copied or checked again."""
-        other = copy(self)
+        other = object.__new__(type(self))  # for paths; `copy` takes ten times as long
+        other.__dict__.update(self.__dict__)
         other.penalty = penalty
         for name in ("costs", "point_costs", "has_penalty", "has_duality_gap"):  # of the penalty
             other.__dict__.pop(name, None)
@@ -515,11 +525,6 @@ class LinearObjective:
         curvatures = self.curvatures(z, *self.derivatives(z)[1:])
         width = self.n_features + self.fit_intercept
         return np.array([self._outputs.hessian_diagonal(self.X, curvatures, i % width, i // width) for i in places])
-
-    @property
-    def has_many_outputs(self) -> bool:
-        """Whether a sample has several outputs, or one for each class."""
-        return not isinstance(self._outputs, SingleOutput)
 
     def derivatives(self, z: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], Any]:
         """The mean loss at predictions z, and each sample's share of its first and second derivatives.

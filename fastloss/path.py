@@ -43,16 +43,16 @@ class Part(NamedTuple):
         """What the objective's minima say."""
         count = len(minima.points)
         W = minima.points.reshape(count, objective.n_outputs, -1)
-        C = np.ascontiguousarray(W[..., : objective.n_features]).ravel()
-        places, size = np.flatnonzero(C), objective.n_outputs * objective.n_features
+        C = W[..., : objective.n_features].reshape(count, -1)
+        models, places = C.nonzero()
         intercepts = W[..., -1].copy() if objective.fit_intercept else np.zeros(W.shape[:-1])
         return cls(
-            places % size,
-            C[places],
-            np.bincount(places // size, minlength=count),
+            places,
+            C[models, places],
+            np.bincount(models, minlength=count),
             intercepts if objective.has_many_outputs else intercepts[:, 0],
             *minima[1:],
-            np.full(count, seconds / count),
+            np.array([seconds / count] * count),
         )
 
 

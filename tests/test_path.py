@@ -244,6 +244,23 @@ def test_long_paths_of_few_features_are_those_by_working_sets(loss, l1_ratio, op
         np.testing.assert_allclose(by_hessian.coef(i) @ X.T, by_sets.coef(i) @ X.T, atol=2e-3 * np.abs(X).max())
 
 
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("loss", ["logistic", "Huber", "categorical"])
+@pytest.mark.parametrize("n_alphas", [12, 300])
+def test_where_a_path_goes_on_as_it_did(n_alphas, loss, intercept):
+    """Steps between models of any width: what is foreseen of the next may be all wrong, or as good as solved."""
+    X, y = data(loss, n=60, p=150)
+    options = {"fit_intercept": intercept, "tol": 1e-7}
+    path = fl.regularization_path(X, y, LOSSES[loss], n_alphas=n_alphas, eps=0.05, solver="prox_newton", **options)
+    assert path.success
+    assert n_alphas < 300 or (path.n_iters == 0).any()
+    for i in range(0, n_alphas, max(1, n_alphas // 12)):
+        objective = fl.LinearObjective(X, y, LOSSES[loss], fl.L1(float(path.alphas[i])), fit_intercept=intercept)
+        parts = [path.coef(i), path.intercepts[i, ..., np.newaxis]] if intercept else [path.coef(i)]
+        point = np.concatenate(parts, axis=-1).ravel()
+        assert objective.duality_gap(point) <= 1e-7 * objective.loss_at_zero
+
+
 @pytest.mark.parametrize("tol", [1e-6, 1e-9])
 @pytest.mark.parametrize("layout", ["C", "F", "CSR", "CSC"])
 def test_almost_as_many_features_in_use_as_samples(layout, tol):

@@ -114,9 +114,13 @@ def minimise_model(
     -------
     The model, or the same one by its Hessian.
     """
-    memory = memory or Memory()
+    since, start, doubled = 0, model.objective(), 0
+    if memory is None and isinstance(model, GramModel) and is_small(model):  # as below, without what it may not need
+        since = model.descend(start, height, wanted, CALLS, rough, n_threads)
+        if model.finished and not model.stalled:
+            return model
+    total, memory = since, memory or Memory()
     memory.factors.model_features = np.arange(len(model.c)) if features is None else features
-    since, start, total, doubled = 0, model.objective(), 0, 0
     for _ in range(MAX_TURNS):
         hessian = NEVER
         if not isinstance(model, GramModel) and features is not None:
@@ -125,9 +129,8 @@ def minimise_model(
                 hessian = 0 if memory.knows(features) else NEVER if rough else price
             if memory.spent >= hessian:
                 model = memory.by_hessian(model, features, n_threads)
-        # A descent of many sweeps that takes less than the calls of anything else goes first.
-        small = since == 0 and not memory.found and SWEEPS * model.sweep_cost(len(model.c)) < CALLS
-        systems, price = (None, CALLS) if small else memory.systems(model)
+        first = since == 0 and not memory.found and is_small(model)
+        systems, price = (None, CALLS) if first else memory.systems(model)
         wait = int(min(memory.wait * price, NEVER))
         if systems is not None:
             # Of conjugate gradients as many iterations take the time of as many sweeps, whatever the model.
@@ -158,6 +161,11 @@ def minimise_model(
                 break
             doubled = 2 * total  # operations in all before the next, which may take as many
     return model
+
+
+def is_small(model: Model) -> bool:
+    """Whether a descent of many sweeps takes less than the calls of anything else, and so goes first."""
+    return SWEEPS * model.sweep_cost(len(model.c)) < CALLS
 
 
 def bound(model: Model, height: float, n_threads: int | None) -> float:

@@ -155,8 +155,9 @@ class GramNewton:
             elif part is not None:
                 start = solve_roughly(part, start)
         self.point = obj.point(start)
+        self.eps = float(np.finfo(obj.X.dtype).eps)
         # Of a gradient: less is rounding.
-        self.least_change = float(np.finfo(obj.X.dtype).eps * np.linalg.norm(self.point.gradient))
+        self.least_change = self.eps * float(np.linalg.norm(self.point.gradient))
 
     @property
     def x(self) -> NDArray[np.float64]:
@@ -216,14 +217,15 @@ class GramNewton:
                 found = obj.point(new)
             allowed, size = SUFFICIENT * share * predicted, max(abs(fun), height)
             rise = found.loss + costs.value(new) - fun
-            lower = rise <= ROUNDING * float(np.finfo(obj.X.dtype).eps) * size - allowed
+            lower = rise <= ROUNDING * self.eps * size - allowed
             if not lower and rise <= NOISE * size:  # predictions may be sums of large numbers
                 lower = slope_along(costs, found, new - x) <= share * predicted
             # A step that fails has shown how the loss curves along it all the same, unless it led astray.
-            change = found.gradient - gradient
             renewed = self.fresh > 0 and iteration % self.fresh == 0
-            if not (lower and renewed) and float(np.linalg.norm(change)) > self.least_change:
-                astray |= not update(hessian, new - x, change)
+            if not (lower and renewed):
+                change = found.gradient - gradient
+                if float(np.linalg.norm(change)) > self.least_change:
+                    astray |= not update(hessian, new - x, change)
             if models and (astray or not lower):  # what it shares with others does not suit it: alone from here on
                 models, self.hessian, astray = [], None, False
             elif astray and self.every > 1:  # the rows of the sample are unlike the others

@@ -75,6 +75,7 @@ class ProxNewton:
         self.selection: tuple[NDArray[np.int64], Selection] | None = None  # of the last working set
         self.memory = Memory()
         self.before: NDArray[np.float64] | None = None  # the coefficients where the last run began
+        self.ends: list[NDArray[np.float64]] = []  # what pulled at the features where the last two runs ended
         self.accuracy = LOOSE  # to which models are solved, a part of the gap before
         self.direct = False  # whether no other losses are on the way
         self.go(obj.predict(x))
@@ -143,18 +144,22 @@ class ProxNewton:
         `later` are the penalties of the next runs; they make no difference here.
         """
         self.obj, costs, origin = obj, obj.costs, None if obj.loss.quadratic else self.w.copy()
-        self.extrapolate()
+        extrapolated = self.extrapolate()
         iteration, tighter, residual_scale = 0, 1.0, residual_at_zero(obj)
         while True:
             if obj.fit_intercept:
                 self.fit_intercept()
-            first, force, pull = self.forces()
             value = costs.value(self.w)
-            fun, gap, residual = self.loss + value, math.nan, 0.0
-            if obj.has_duality_gap:
-                gap = obj.gap_at(fun, first, force)
+            fun, gap, residual = self.loss + value, math.inf, 0.0
+            foreseen = self.foresee(monitor.threshold) if extrapolated and iteration == 0 else None
+            if foreseen is not None:
+                force = pull = foreseen
             else:
-                residual = costs.residual(self.w, pull)
+                first, force, pull = self.forces()
+                if obj.has_duality_gap:
+                    gap = obj.gap_at(fun, first, force)
+                else:
+                    gap, residual = math.nan, costs.residual(self.w, pull)
             if monitor.look(self.x, iteration, residual / residual_scale, fun, gap) or iteration >= max_iter:
                 break
             if monitor.stalled >= STALLED and tighter < LEAST:
@@ -173,12 +178,14 @@ class ProxNewton:
             tighter = tighter / 10 if again else 1.0
             self.solve_selected(-pull[self.selected], INNER * max(outside, tighter * least), rough)
         self.before = origin
+        if self._forces is not None and origin is not None:
+            self.ends = [*self.ends[-1:], self._forces[2]]
         return iteration
 
-    def extrapolate(self) -> None:
+    def extrapolate(self) -> bool:
         """Go as far again as from the end of the run before to that of the last, if that is lower; signs stay."""
         if self.before is None or self.selection is None:
-            return
+            return False
         selected, selection = self.selection
         c = self.w[selected]
         further = beyond(self.before[selected], c)
@@ -186,11 +193,27 @@ class ProxNewton:
         change, shift = selection.change(further - c)
         self.go(self.z + change)
         self.w[selected] = further
-        if self.loss + self.obj.costs.value(self.w) < here:
+        lower = self.loss + self.obj.costs.value(self.w) < here
+        if lower:
             self.b = self.b + shift
         else:
             self.w[selected] = c
             self.place = start
+        return lower
+
+    def foresee(self, threshold: float) -> NDArray[np.float64] | None:
+        """What pulls at the features after `extrapolate`, as far again from end to end: enough for a working set.
+
+        It is exact for the last working set. None where the gap may be at the threshold: then all are looked at.
+        """
+        obj = self.obj
+        if len(self.ends) < 2 or self.selection is None or not obj.has_duality_gap or len(obj.costs.free):
+            return None
+        selected, selection = self.selection
+        force = 2 * self.ends[1] - self.ends[0]
+        force[selected] = -selection.slope(self.first)
+        scale, gap = obj.costs.gap(self.w, force)
+        return force if gap + (1 - scale) ** 2 * self.height > threshold else None
 
     def approach(self, max_iter: int) -> int:
         """Come near where the loss is about linear, by way of losses that are not; the number of iterations."""

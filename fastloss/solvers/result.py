@@ -89,7 +89,7 @@ class Minima(NamedTuple):
     @classmethod
     def one(cls, point: NDArray[np.float64], objective: float, gap: float, steps: int, success: bool) -> Minima:
         """A model that comes alone."""
-        return cls(point[np.newaxis], *map(np.atleast_1d, (objective, gap, steps, success)))
+        return cls(point[np.newaxis], *(np.array([x]) for x in (objective, gap, steps, success)))
 
 
 def check_objective(obj: object) -> None:
