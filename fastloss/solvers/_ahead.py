@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastloss._costs import Costs
-    from fastloss.objective import Point
+    from fastloss._linear_loss import Point
 
 
 class Ahead:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from fastloss._costs import Costs
-    from fastloss.objective import Balance, LinearObjective, Point
+    from fastloss._linear_loss import Point
+    from fastloss.objective import Balance, LinearObjective
     from fastloss.penalties import ElasticNet
 
 MAX_ITER = 100  # steps
