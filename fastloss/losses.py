@@ -353,10 +353,12 @@ class BinaryCrossEntropy(Loss):
             t = np.divide(u + (a if weights is None else weights * a), s, out=np.zeros_like(u), where=s > 0)
             if u[s == 0].any():
                 return math.inf
-        slack = _slack(u)
-        if t.min() < -slack or t.max() > 1 + slack:
-            return math.inf
-        np.clip(t, 0.0, 1.0, out=t)
+        least, largest = t.min(), t.max()
+        if least < 0 or largest > 1:
+            slack = _slack(u)
+            if least < -slack or largest > 1 + slack:
+                return math.inf
+            np.clip(t, 0.0, 1.0, out=t)
         return -float(ENTROPY(t, t, s, reduction="sum", n_threads=n_threads))
 
 
