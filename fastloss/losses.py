@@ -323,9 +323,13 @@ class BinaryCrossEntropy(Loss):
     def _targets(self, y_true: Array) -> tuple[Array, Array]:
         """The weights of -log p and -log(1 - p)."""
         s = self.label_smoothing
-        if s == 0 and self.pos_weight == 1:
-            return y_true, 1 - y_true
-        return self.pos_weight * (y_true * (1 - s) + s / 2), (1 - y_true) * (1 - s) + s / 2
+        return self._positives(y_true), 1 - y_true if s == 0 else (1 - y_true) * (1 - s) + s / 2
+
+    def _positives(self, y_true: Array) -> Array:
+        """The weight of -log p."""
+        s = self.label_smoothing
+        mass = y_true if s == 0 else y_true * (1 - s) + s / 2
+        return mass if self.pos_weight == 1 else self.pos_weight * mass
 
     def conjugate(self, y_true: Array, u: Array) -> Array:  # noqa: D102
         if not self.from_logits:
@@ -343,10 +347,12 @@ class BinaryCrossEntropy(Loss):
 
     def _sum_of_conjugates(self, y_true: Array, u: Array, weights: Array | None, n_threads: int | None) -> float:
         # The entropy of t is the cross-entropy of t for the label t: one compiled pass.
-        a, b = self._targets(y_true)
         s: Array | None = weights
         if self.pos_weight != 1:
+            a, b = self._targets(y_true)
             s = a + b if weights is None else weights * (a + b)
+        else:
+            a = self._positives(y_true)
         if s is None:
             t = u + a
         else:

@@ -407,7 +407,8 @@ class LinearObjective(LinearLoss):
         if not self.has_duality_gap:
             return math.inf
         scale, conjugate = self.costs.conjugate(force)
-        return fun + self._outputs.conjugate(first * self._outputs.total, scale) / self._outputs.total + conjugate
+        total = self._outputs.total
+        return fun + self._outputs.conjugate(first, scale * total) / total + conjugate
 
     def null_point(self, free: NDArray[np.intp]) -> NDArray[np.float64]:
         """The best point where all features but the free ones have coefficient 0; of several outputs, these as well."""
