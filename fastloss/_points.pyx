@@ -38,20 +38,6 @@ cdef struct Pass:
     double *z  # their predictions, (kept, n)
 
 
-cdef double sum_of(int64_t n, const double *x) noexcept nogil:
-    """In four sums side by side: one would wait for each addition."""
-    cdef double a = 0, b = 0, c = 0, d = 0
-    cdef int64_t i
-    for i in range(0, n - 3, 4):
-        a += x[i]
-        b += x[i + 1]
-        c += x[i + 2]
-        d += x[i + 3]
-    for i in range(n - n % 4, n):
-        a += x[i]
-    return (a + b) + (c + d)
-
-
 cdef void run(const Pass *job, int64_t start, int64_t stop, double *losses, double *sums,
               int32_t *status) noexcept nogil:
     """Adds to a chunk's k losses and its sums of shape (k, p + 1)."""
@@ -59,6 +45,7 @@ cdef void run(const Pass *job, int64_t start, int64_t stop, double *losses, doub
     cdef double[MOST_ROWS * MOST] by_rows
     cdef double[MOST_ROWS * MOST] by_points
     cdef double *z
+    cdef double residuals
     cdef int32_t found = 0
     cdef int64_t c, i, n, k = job.k
     while start < stop:
@@ -78,7 +65,10 @@ cdef void run(const Pass *job, int64_t start, int64_t stop, double *losses, doub
             losses[c] += job.kernel.f64(
                 job.kernel.params, n, 1, job.y + start, z, job.weight + start if job.weight != NULL else NULL, 1, NULL,
                 z, NULL, &found)
-            sums[c * (job.p + 1) + job.p] += sum_of(n, z)
+            residuals = 0
+            for i in range(n):
+                residuals += z[i]
+            sums[c * (job.p + 1) + job.p] += residuals
         product.transpose(k, n, by_points, by_rows)
         product.add_transposed(
             job.x + start * job.stride, job.stride, n, 0, job.p, by_rows, k, k, sums, job.p + 1)

@@ -320,22 +320,22 @@ class BinaryCrossEntropy(Loss):
     def has_conjugate(self) -> bool:  # noqa: D102
         return bool(self.from_logits)
 
-    def _targets(self, y_true: Array) -> tuple[Array, Array]:
-        """The weights of -log p and -log(1 - p)."""
-        s = self.label_smoothing
-        return self._positives(y_true), 1 - y_true if s == 0 else (1 - y_true) * (1 - s) + s / 2
-
     def _positives(self, y_true: Array) -> Array:
         """The weight of -log p."""
         s = self.label_smoothing
         mass = y_true if s == 0 else y_true * (1 - s) + s / 2
         return mass if self.pos_weight == 1 else self.pos_weight * mass
 
+    def _negatives(self, y_true: Array) -> Array:
+        """The weight of -log(1 - p)."""
+        s = self.label_smoothing
+        return 1 - y_true if s == 0 else (1 - y_true) * (1 - s) + s / 2
+
     def conjugate(self, y_true: Array, u: Array) -> Array:  # noqa: D102
         if not self.from_logits:
             return super().conjugate(y_true, u)
         # With t = (u + a) / (a + b): (a + b) [t log t + (1 - t) log(1 - t)].
-        a, b = self._targets(y_true)
+        a, b = self._positives(y_true), self._negatives(y_true)
         total = 1.0 if self.pos_weight == 1 else a + b
         up, down = u + a, b - u
         outside = np.minimum(up, down) < -_slack(u) * total
@@ -347,12 +347,10 @@ class BinaryCrossEntropy(Loss):
 
     def _sum_of_conjugates(self, y_true: Array, u: Array, weights: Array | None, n_threads: int | None) -> float:
         # The entropy of t is the cross-entropy of t for the label t: one compiled pass.
-        s: Array | None = weights
+        a, s = self._positives(y_true), weights
         if self.pos_weight != 1:
-            a, b = self._targets(y_true)
-            s = a + b if weights is None else weights * (a + b)
-        else:
-            a = self._positives(y_true)
+            total = a + self._negatives(y_true)
+            s = total if weights is None else weights * total
         if s is None:
             t = u + a
         else:

@@ -52,7 +52,7 @@ class Part(NamedTuple):
             np.bincount(models, minlength=count),
             intercepts if objective.has_many_outputs else intercepts[:, 0],
             *minima[1:],
-            np.array([seconds / count] * count),
+            np.full(count, seconds / count),
         )
 
 

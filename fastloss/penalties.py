@@ -122,10 +122,9 @@ class ElasticNet:
         """What each of p coordinates costs."""
         if self.weights is not None and len(self.weights) != p:
             raise ValueError(f"penalty must have one weight for each of {p} features, got {len(self.weights)}")
+        weights = 1.0 if self.weights is None else self.weights
         up, ridge = np.empty(p), np.empty(p)
-        up[:], ridge[:] = (
-            (self.l1, self.l2) if self.weights is None else (self.l1 * self.weights, self.l2 * self.weights)
-        )
+        up[:], ridge[:] = self.l1 * weights, self.l2 * weights
         return Costs(up, np.full(p, np.inf) if self.positive else up, ridge)
 
     def gradient(self, w: ArrayLike) -> NDArray[Any]:

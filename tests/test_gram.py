@@ -51,6 +51,16 @@ def test_sums_are_those_of_numpy(shape, dtype, given):
         np.testing.assert_array_equal(again_beside, beside)
 
 
+@pytest.mark.parametrize("p", [1, 3, 9, 30])
+def test_what_lies_behind_a_row_changes_nothing(p, dtype):
+    """Rows are copied by whole registers: that of the last of 256, with which a copy is full, reaches into the next."""
+    skip_without(p)
+    X, weight = np.random.default_rng(0).standard_normal((300, p)).astype(dtype), np.ones(300)
+    wanted, _ = _gram.weighted_gram(X[:256].copy())
+    X[256:], weight[256:] = np.nan, 0
+    np.testing.assert_array_equal(_gram.weighted_gram(X, weight)[0], wanted)
+
+
 def test_rows_of_weight_0_are_not_read(dtype):
     skip_without(30)
     X, weight, *_ = draw((500, 30), dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,11 +42,20 @@ class Memory:
         self.spent = 0  # operations on models without a Hessian, since the last that got one
         self.known: NDArray[np.int64] = np.empty(0, dtype=np.int64)  # the features of the Hessian
         self.last: GramModel | None = None  # with that Hessian
-        self.factors = Factors()
+        self.__dict__.pop("factors", None)
 
-    def systems(self, model: Model) -> tuple[Systems | None, int]:
-        """What finds the active set of a model soonest, and in how many operations; None where nothing does."""
+    @cached_property
+    def factors(self) -> Factors:
+        """Of the Hessian; most small models are solved before any are asked for."""
+        return Factors()
+
+    def systems(self, model: Model, features: NDArray[np.int64] | None) -> tuple[Systems | None, int]:
+        """What finds the active set of a model soonest, and in how many operations; None where nothing does.
+
+        The features are those of X that it is of; None where that is of no matter.
+        """
         support = np.flatnonzero(model.c)
+        self.factors.model_features = np.arange(len(model.c)) if features is None else features
         if not isinstance(model, GramModel) and len(support) >= model.n_residuals:
             return None, NEVER
         price = CALLS + self.factors.price(model, support) if len(support) <= LARGEST_GRAM else NEVER
@@ -114,13 +124,8 @@ def minimise_model(
     -------
     The model, or the same one by its Hessian.
     """
-    since, start, doubled = 0, model.objective(), 0
-    if memory is None and isinstance(model, GramModel) and is_small(model):  # as below, without what it may not need
-        since = model.descend(start, height, wanted, CALLS, rough, n_threads)
-        if model.finished and not model.stalled:
-            return model
-    total, memory = since, memory or Memory()
-    memory.factors.model_features = np.arange(len(model.c)) if features is None else features
+    memory = memory or Memory()
+    since, start, total, doubled = 0, model.objective(), 0, 0
     for _ in range(MAX_TURNS):
         hessian = NEVER
         if not isinstance(model, GramModel) and features is not None:
@@ -129,8 +134,9 @@ def minimise_model(
                 hessian = 0 if memory.knows(features) else NEVER if rough else price
             if memory.spent >= hessian:
                 model = memory.by_hessian(model, features, n_threads)
-        first = since == 0 and not memory.found and is_small(model)
-        systems, price = (None, CALLS) if first else memory.systems(model)
+        # A descent of many sweeps that takes less than the calls of anything else goes first.
+        small = since == 0 and not memory.found and SWEEPS * model.sweep_cost(len(model.c)) < CALLS
+        systems, price = (None, CALLS) if small else memory.systems(model, features)
         wait = int(min(memory.wait * price, NEVER))
         if systems is not None:
             # Of conjugate gradients as many iterations take the time of as many sweeps, whatever the model.
@@ -142,7 +148,7 @@ def minimise_model(
                     break
                 since, memory.wait = 0, 1.0 if memory.found else min(2 * memory.wait, LONGEST)
         search = NEVER
-        if not rough and np.count_nonzero(model.c) <= LARGEST_GRAM:
+        if not (small or rough) and np.count_nonzero(model.c) <= LARGEST_GRAM:
             search = max(doubled, search_cost(model))
         budget = min(wait - since, hessian - memory.spent, search - total, PATIENCE)
         done = model.descend(start, height, wanted, budget, rough, n_threads)
@@ -151,7 +157,7 @@ def minimise_model(
         if not isinstance(model, GramModel):
             memory.spent += done
         if model.stalled:  # rounding hides where a narrow valley is lowest; an active set knows all the same
-            systems, price = memory.systems(model)
+            systems, price = memory.systems(model, features)
             if systems is not None and price <= LONGEST * max(since, CALLS):
                 memory.found = find_minimum(model, systems, height, wanted, n_threads)
         if model.finished:
@@ -161,11 +167,6 @@ def minimise_model(
                 break
             doubled = 2 * total  # operations in all before the next, which may take as many
     return model
-
-
-def is_small(model: Model) -> bool:
-    """Whether a descent of many sweeps takes less than the calls of anything else, and so goes first."""
-    return SWEEPS * model.sweep_cost(len(model.c)) < CALLS
 
 
 def bound(model: Model, height: float, n_threads: int | None) -> float:

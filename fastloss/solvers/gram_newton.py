@@ -271,7 +271,7 @@ def products(obj: LinearObjective) -> int:
 
 
 def has_cheap_hessian(obj: LinearObjective) -> bool:
-    """Whether that of all rows is worth its time at each step."""
+    """Whether that of all rows is worth its time at each step, or every few."""
     return obj.n_features <= FEW_FEATURES or products(obj) <= FEW_PRODUCTS
 
 

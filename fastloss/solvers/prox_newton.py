@@ -176,7 +176,9 @@ class ProxNewton:
             again = iteration > 1 and np.array_equal(before, self.selected)
             rough = outside > ROUGH * least and not again
             tighter = tighter / 10 if again else 1.0
-            self.solve_selected(-pull[self.selected], INNER * max(outside, tighter * least), rough)
+            # What is foreseen chooses a set, but Newton's models want true slopes.
+            slope = -pull[self.selected] if foreseen is None else None
+            self.solve_selected(slope, INNER * max(outside, tighter * least), rough)
         self.before = origin
         if self._forces is not None and origin is not None:
             self.ends = [*self.ends[-1:], self._forces[2]]
@@ -258,12 +260,13 @@ class ProxNewton:
         kept = 0 < len(before) <= TOO_LARGE * len(wanted) and np.isin(moving, before, assume_unique=True).all()
         return before if kept and np.isin(support, before, assume_unique=True).all() else wanted
 
-    def solve_selected(self, slope: NDArray[np.float64], wanted: float, rough: bool) -> None:
-        """Newton's steps over the working set, until its own gap is about `wanted`."""
+    def solve_selected(self, slope: NDArray[np.float64] | None, wanted: float, rough: bool) -> None:
+        """Newton's steps over the working set, until its own gap is about `wanted`; from the slopes, if known."""
         obj, costs = self.obj, self.obj.costs.take(self.selected)
         if self.selection is None or self.selection[0] is not self.selected:
             self.selection = self.selected, obj.select(self.selected)
         selection = self.selection[1]
+        slope = selection.slope(self.first) if slope is None else slope
         c = self.w[self.selected]
         before, target, curvature = math.inf, math.inf, selection.curve(self.curvatures)
         for step in range(NEWTON_STEPS):
