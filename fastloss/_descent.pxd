@@ -18,6 +18,7 @@ cdef class Model:
     cdef double *moving_
     cdef int32_t *active_
     cdef int64_t m, n_moving, n_active
+    cdef int64_t swept  # operations of sweeps since the last step on the support
     cdef bint rounded  # whether sweeps know what moves in single precision only; `place` knows it exactly
 
     cdef void set_up(self, slope, c, Costs penalty, curvature, moving) except *
@@ -30,6 +31,7 @@ cdef class Model:
     cdef double bound(self, double *force, double height, int threads) noexcept nogil
     cdef void save(self, double *point) noexcept nogil
     cdef double extrapolate(self, double *points, double here) noexcept nogil
+    cdef bint step_on_support(self, int64_t *spent) noexcept nogil
 
 
 cdef inline double minimum(double gradient, double c, double curvature, double up, double down,

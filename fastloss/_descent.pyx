@@ -9,14 +9,14 @@ first derivatives, q = C' S^2 1 and T the sum of S^2. A penalty is, for each coo
 what it costs to go down, and a ridge: an infinite cost keeps it at one side.
 """
 
-from libc.math cimport isfinite, isinf, sqrt
+from libc.math cimport isfinite, isinf
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 from fastloss._arrays cimport address
 from fastloss._columns cimport Columns, Matrix, add, dot, doubles, length
 from fastloss._costs cimport Costs
-from fastloss._runtime cimport resolve_threads, table
+from fastloss._runtime cimport resolve_threads, solve_stride, table
 
 import numpy as np
 
@@ -25,10 +25,15 @@ from fastloss._conjugate_gradients import conjugate_gradients
 cdef enum:
     SWEEPS = 5  # of a round: one over all coordinates, the others over those that are not 0
     POINTS = SWEEPS + 1
+    STRIDE = 8  # solve_stride(SWEEPS)
     MAX_ROUNDS = 2000  # of a descent
+    LARGEST_SUPPORT = 100  # with which a step over all of it takes no longer than some sweeps
+    SHARE = 8  # times the operations of the sweeps before are those of such steps; they take less time
     LARGE = 500  # coordinates: a Hessian of 2 MB
 cdef double RETURNS = 0.1  # a round of less than this part of the decrease so far is the last of a rough run
 cdef double ROUNDING = 1e-16  # of the loss: a round that gains less gains nothing
+cdef double DEPENDENT = 1e-13  # of its own curvature is what a coordinate must add to the others
+cdef double SHORTER = 0.25  # times its length, a step that leads through changes of signs
 cdef double REGULAR = 1e-12  # of the trace: what is added to the system of an extrapolation
 
 
@@ -96,6 +101,10 @@ cdef class Model:
     cdef void follow(self) noexcept nogil:
         """Find what little moves besides, where the rest has been set."""
 
+    cdef bint step_on_support(self, int64_t *spent) noexcept nogil:
+        """Go to the minimum over the coordinates that are not 0, signs kept, if the model knows it; whether it fell."""
+        return False
+
     # What all can do.
 
     def objective(self):
@@ -121,10 +130,9 @@ cdef class Model:
             self.place()
 
     def descend(self, double start, double height, double wanted, int64_t budget, bint rough=False, n_threads=None):
-        """Coordinate descent, extrapolated after each round of sweeps.
+        """Coordinate descent; after some sweeps a step on all that is not 0 at once, or Anderson's extrapolation.
 
-        Anderson's extrapolation: Q. Bertrand and M. Massias (2021), "Anderson acceleration of coordinate descent",
-        AISTATS.
+        Q. Bertrand and M. Massias (2021), "Anderson acceleration of coordinate descent", AISTATS.
 
         Parameters
         ----------
@@ -152,7 +160,8 @@ cdef class Model:
         cdef double *points = doubles(self.memory)
         cdef double *force = doubles(self.scratch)
         cdef double here, before, least = ROUNDING * height
-        cdef int64_t spent = 0, size = self.m + self.n_moving
+        cdef int64_t spent = 0, swept, size = self.m + self.n_moving
+        cdef bint stepped = False
         cdef int k, turn = 0, threads = resolve_threads(n_threads)
         self.finished = self.stalled = False
         with nogil:
@@ -161,8 +170,13 @@ cdef class Model:
                 turn += 1
                 self.save(points)
                 for k in range(SWEEPS):
-                    spent += self.sweep(k == 0)
+                    swept = self.sweep(k == 0)
+                    spent += swept
+                    self.swept += swept
                     self.save(points + (k + 1) * size)
+                    stepped = k == 1 and self.step_on_support(&spent)
+                    if stepped:
+                        break
                 before, here = here, self.value()
                 if not before - here > (max(least, RETURNS * (start - here)) if rough else least):
                     if self.rounded:
@@ -170,8 +184,9 @@ cdef class Model:
                     self.finished = True
                     self.stalled = not rough and self.bound(force, height, threads) > wanted
                     break
-                here = self.extrapolate(points, here)
-                if turn % 2 == 0:
+                if not stepped:
+                    here = self.extrapolate(points, here)
+                if stepped or turn % 2 == 0:
                     self.finished = self.bound(force, height, threads) <= wanted
                     if self.finished and self.rounded:
                         self.place()
@@ -196,8 +211,9 @@ cdef class Model:
         """Go to where the points of a round lead, if the model is lower there; its value."""
         cdef int64_t i, m = self.m, size = self.m + self.n_moving
         cdef double *steps = points + POINTS * size
-        cdef double[SWEEPS][SWEEPS] gram
+        cdef double[SWEEPS][STRIDE] gram
         cdef double[SWEEPS] weights
+        cdef double[SWEEPS] least
         cdef double trace = 0, total = 0, there
         cdef bint outside = False
         cdef int a, b
@@ -206,11 +222,14 @@ cdef class Model:
                 steps[a * m + i] = points[(a + 1) * size + i] - points[a * size + i]
             for b in range(a + 1):
                 gram[a][b] = gram[b][a] = table().dot(m, steps + a * m, steps + b * m)
+            gram[a][SWEEPS] = 1
+            for b in range(SWEEPS + 1, STRIDE):
+                gram[a][b] = 0
             trace += gram[a][a]
         for a in range(SWEEPS):
             gram[a][a] += REGULAR * trace
-        if not solve_ones(gram, weights):
-            return here
+            least[a] = 0
+        table().solve(SWEEPS, &gram[0][0], least, weights)
         for a in range(SWEEPS):
             total += weights[a]
         if total == 0 or not isfinite(total):
@@ -236,34 +255,6 @@ cdef class Model:
         memcpy(self.moving_, points + m, self.n_moving * sizeof(double))
         self.follow()
         return here
-
-
-cdef bint solve_ones(double[SWEEPS][SWEEPS] a, double *x) noexcept nogil:
-    """x with A x = 1, A symmetric and positive definite: by Cholesky's factorisation, in place; whether it is."""
-    cdef int i, j, k
-    cdef double sum
-    for j in range(SWEEPS):
-        for i in range(j, SWEEPS):
-            sum = a[i][j]
-            for k in range(j):
-                sum -= a[i][k] * a[j][k]
-            if i == j:
-                if not sum > 0:
-                    return False
-                a[j][j] = sqrt(sum)
-            else:
-                a[i][j] = sum / a[j][j]
-    for i in range(SWEEPS):
-        sum = 1
-        for k in range(i):
-            sum -= a[i][k] * x[k]
-        x[i] = sum / a[i][i]
-    for i in range(SWEEPS - 1, -1, -1):
-        sum = x[i]
-        for k in range(i + 1, SWEEPS):
-            sum -= a[k][i] * x[k]
-        x[i] = sum / a[i][i]
-    return True
 
 
 cdef class ResidualModel(Model):
@@ -426,6 +417,8 @@ cdef class GramModel(Model):
     cdef const double *matrix_
     cdef const float *single_
     cdef double unit
+    cdef object system
+    cdef double *system_
 
     def __init__(self, hessian, gradient, c, Costs penalty, GramModel like=None):
         self.matrix = np.ascontiguousarray(hessian)
@@ -436,6 +429,10 @@ cdef class GramModel(Model):
         self.set_up(gradient, c, penalty, np.maximum(np.diagonal(hessian), 0), gradient.copy())
 
     cdef void prepare(self) except *:
+        cdef int64_t most = min(self.m, <int64_t>LARGEST_SUPPORT)
+        if self.system is None:
+            self.system = np.empty(most * (3 + solve_stride(most)))
+            self.system_ = doubles(self.system)
         if self.rounded and self.single is None:
             self.unit = np.diagonal(self.matrix).max() or 1.0
             self.single = np.empty(self.matrix.shape, dtype=np.float32)
@@ -486,6 +483,84 @@ cdef class GramModel(Model):
         for j in range(m):
             if self.c_[j] != self.start_[j]:
                 table().add(m, self.c_[j] - self.start_[j], self.matrix_ + j * m, self.moving_)
+
+    cdef bint step_on_support(self, int64_t *spent) noexcept nogil:
+        cdef int64_t k = self.n_active, cost, budget = SHARE * self.swept
+        cdef bint falls = True, fell = False
+        while falls and k <= LARGEST_SUPPORT:
+            cost = k * k * k // 6 + self.m * k
+            budget -= cost
+            if budget < 0:
+                break
+            spent[0] += cost
+            self.swept = 0
+            falls = self.support_step()
+            fell |= falls
+            if self.n_active == k:
+                break
+            k = self.n_active
+        return fell
+
+    cdef bint support_step(self) noexcept nogil:
+        """A step to the minimum over the coordinates that are not 0; whether the model fell.
+
+        What would change its sign goes to 0. Where the model is not lower there, the step is made shorter, down to the
+        first such change. Coordinates that depend on others stay where they are.
+        """
+        cdef int64_t a, b, j, k = self.n_active, stride = solve_stride(k)
+        cdef double *step = self.system_
+        cdef double *old = step + k
+        cdef double *least = old + k
+        cdef double *system = least + k
+        cdef double *row = system
+        cdef double here = self.value(), first = 1, share = 1
+        memset(system, 0, k * stride * sizeof(double))
+        for a in range(k):
+            j = self.active_[a]
+            old[a] = self.c_[j]
+            for b in range(a, k):
+                row[b] = self.matrix_[j * self.m + self.active_[b]]
+            row[a] += 2 * self.penalty.ridge_[j]
+            least[a] = DEPENDENT * row[a]
+            row[k] = -(self.moving_[j] + (self.penalty.up_[j] if old[a] > 0 else -self.penalty.down_[j])
+                       + 2 * self.penalty.ridge_[j] * old[a])
+            row += stride
+        table().solve(k, system, least, step)
+        for a in range(k):
+            j = self.active_[a]
+            if (old[a] + step[a]) * old[a] < 0 and (self.penalty.up_[j] > 0 or self.penalty.down_[j] > 0):
+                first = min(first, -old[a] / step[a])
+        while not self.falls(old, step, share, here):
+            if share == first:
+                break
+            share = max(first, SHORTER * share)
+        else:
+            return True
+        for a in range(k):
+            self.c_[self.active_[a]] = old[a]
+        self.place()
+        return False
+
+    cdef bint falls(self, const double *old, const double *step, double share, double here) noexcept nogil:
+        """Go so much of a step; whether the model is lower. Then the coordinates that are not 0 may be fewer."""
+        cdef int64_t a, j, kept = 0
+        cdef double new
+        cdef bint turns
+        for a in range(self.n_active):
+            j = self.active_[a]
+            new = old[a] + share * step[a]
+            turns = new * old[a] <= 0 or -old[a] / step[a] == share
+            self.c_[j] = 0 if turns and (self.penalty.up_[j] > 0 or self.penalty.down_[j] > 0) else new
+        self.place()
+        if not self.value() < here:
+            return False
+        for a in range(self.n_active):
+            j = self.active_[a]
+            if self.c_[j] != 0:
+                self.active_[kept] = <int32_t>j
+                kept += 1
+        self.n_active = kept
+        return True
 
     def sweep_cost(self, int64_t count):
         """Operations that a sweep over so many coordinates takes at most."""

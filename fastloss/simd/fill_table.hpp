@@ -7,6 +7,7 @@
 #include "dense.hpp"
 #include "gram.hpp"
 #include "product.hpp"
+#include "solve.hpp"
 #include "sparse.hpp"
 #include "table.hpp"
 
@@ -71,6 +72,7 @@ static const Table* table() {
                                 add_single,
                                 add_both,
                                 rotate,
+                                solve,
                                 sparse_dot_f64,
                                 sparse_add_f64,
                                 sparse_add_both};
