@@ -13,6 +13,8 @@ cdef class Costs:
     cdef int64_t m
 
     cdef object places(self, bint free)
+    cdef bint is_free(self, int64_t j) noexcept nogil
+    cdef double residual_of(self, const double *c, const double *force) noexcept nogil
     cdef double value_of(self, const double *c) noexcept nogil
     cdef double scale_of(self, const double *force) noexcept nogil
     cdef double conjugate_of(self, const double *force, double scale) noexcept nogil

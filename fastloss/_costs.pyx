@@ -62,7 +62,7 @@ cdef class Costs:
         result = np.empty(self.m, dtype=np.int64)
         cdef int64_t *place = <int64_t *>address(result)
         for j in range(self.m):
-            if (self.up_[j] == 0 and self.down_[j] == 0 and self.ridge_[j] == 0) == free:
+            if self.is_free(j) == free:
                 place[count] = j
                 count += 1
         return result[:count].copy()
@@ -132,18 +132,7 @@ cdef class Costs:
 
     def residual(self, c, force):
         """The norm of the smallest subgradient, 0 at a minimum."""
-        cdef const double *x = self.numbers(c)
-        cdef const double *f = self.numbers(force)
-        cdef double sum = 0, rest
-        cdef int64_t j
-        with nogil:
-            for j in range(self.m):
-                if x[j] == 0:
-                    rest = excess_over(f[j], self.up_[j], self.down_[j])
-                else:
-                    rest = f[j] - (self.up_[j] if x[j] > 0 else -self.down_[j]) - 2 * self.ridge_[j] * x[j]
-                sum += rest * rest
-        return sqrt(sum)
+        return self.residual_of(self.numbers(c), self.numbers(force))
 
     def gap(self, c, force):
         """The penalty's part of a duality gap.
@@ -164,6 +153,24 @@ cdef class Costs:
         cdef double scale = 1
         cdef double gap = self.gap_of(self.numbers(c), self.numbers(force), &scale)
         return scale, gap
+
+    def look(self, c, slope):
+        """`value`, `residual` and `gap` at once, by the slope of the loss; for the gap that of what is free is 0."""
+        cdef const double *x = self.numbers(c)
+        cdef const double *g = self.numbers(slope)
+        force = np.empty(self.m)
+        cdef double *f = <double *>address(force)
+        cdef double scale = 1, residual, gap
+        cdef int64_t j
+        with nogil:
+            for j in range(self.m):
+                f[j] = -g[j]
+            residual = self.residual_of(x, f)
+            for j in range(self.m):
+                if self.is_free(j):
+                    f[j] = 0  # next to large coefficients, rounding in them is not small
+            gap = self.gap_of(x, f, &scale)
+        return self.value_of(x), residual, scale, gap
 
     def scale(self, force):
         """What makes a force feasible, as for `gap`."""
@@ -233,6 +240,20 @@ cdef class Costs:
             raise TypeError(f"a contiguous float64 vector of {self.m} numbers is wanted")
         return <const double *>address(x)
 
+    cdef bint is_free(self, int64_t j) noexcept nogil:
+        return self.up_[j] == 0 and self.down_[j] == 0 and self.ridge_[j] == 0
+
+    cdef double residual_of(self, const double *c, const double *force) noexcept nogil:
+        cdef double sum = 0, rest
+        cdef int64_t j
+        for j in range(self.m):
+            if c[j] == 0:
+                rest = excess_over(force[j], self.up_[j], self.down_[j])
+            else:
+                rest = force[j] - (self.up_[j] if c[j] > 0 else -self.down_[j]) - 2 * self.ridge_[j] * c[j]
+            sum += rest * rest
+        return sqrt(sum)
+
     cdef double value_of(self, const double *c) noexcept nogil:
         cdef double sum = 0
         cdef int64_t j
@@ -283,7 +304,7 @@ cdef class Costs:
         cdef double rest = 0, scale, gap
         cdef int64_t j
         for j in range(self.m):
-            if self.up_[j] == 0 and self.down_[j] == 0 and self.ridge_[j] == 0:
+            if self.is_free(j):
                 # Their dual constraint is an equation: what a step on each alone would gain.
                 rest += force[j] * force[j] / max(curvature[j], DBL_MIN)
                 force[j] = 0

@@ -15,32 +15,32 @@ from fastloss.objective import LinearObjective
 from fastloss.penalties import ElasticNet
 from fastloss.solvers import ConvergenceWarning
 from fastloss.solvers._runs import follow_strengths
+from fastloss.solvers.result import Minima
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from fastloss.losses import Loss
-    from fastloss.solvers.result import Minima
 
 __all__ = ["Path", "regularization_path"]
 
 
+GATHERED = 1 << 16  # numbers of points, from which on only those that are not 0 are kept
+
+
 class Part(NamedTuple):
-    """Models of a path that came at once: a row, or number, each; of their coefficients those that are not 0."""
+    """Models of a path one after the other; of their coefficients those that are not 0."""
 
     used: NDArray[np.intp]
     values: NDArray[np.float64]
     supports: NDArray[np.intp]  # how many of these are each model's
     intercepts: NDArray[np.float64]
-    objectives: NDArray[np.float64]
-    gaps: NDArray[np.float64]
-    steps: NDArray[np.intp]
-    success: NDArray[np.bool_]
-    times: NDArray[np.float64]
+    minima: Minima  # without points
 
     @classmethod
-    def of(cls, objective: LinearObjective, minima: Minima, seconds: float) -> Part:
+    def of(cls, objective: LinearObjective, gathered: list[Minima]) -> Part:
         """What the objective's minima say."""
+        minima = Minima.joined(gathered)
         count = len(minima.points)
         W = minima.points.reshape(count, objective.n_outputs, -1)
         C = W[..., : objective.n_features].reshape(count, -1)
@@ -51,8 +51,7 @@ class Part(NamedTuple):
             C[models, places],
             np.bincount(models, minlength=count),
             intercepts if objective.has_many_outputs else intercepts[:, 0],
-            *minima[1:],
-            np.full(count, seconds / count),
+            minima._replace(points=np.empty((count, 0))),
         )
 
 
@@ -79,16 +78,20 @@ class Path:
         How many did not.
     """
 
-    def __init__(self, alphas: NDArray[np.float64], l1_ratio: float, shape: tuple[int, ...], parts: list[Part]) -> None:
-        def joined(name: str) -> NDArray[Any]:
-            return np.concatenate([getattr(part, name) for part in parts])
-
-        self.alphas, self.l1_ratio, self._shape = alphas, l1_ratio, shape
-        self.intercepts, self.objectives, self.duality_gaps = map(joined, ("intercepts", "objectives", "gaps"))
-        self.times, self.n_iters, self.supports = map(joined, ("times", "steps", "supports"))
-        self._used, self._values = joined("used"), joined("values")
+    def __init__(
+        self,
+        alphas: NDArray[np.float64],
+        l1_ratio: float,
+        shape: tuple[int, ...],
+        parts: list[Part],
+        times: NDArray[np.float64],
+    ) -> None:
+        *columns, minima = zip(*parts, strict=True)
+        self.alphas, self.l1_ratio, self._shape, self.times = alphas, l1_ratio, shape, times
+        self._used, self._values, self.supports, self.intercepts = map(np.concatenate, columns)
+        _, self.objectives, self.duality_gaps, self.n_iters, success = Minima.joined(minima)
         self._ends = np.cumsum(self.supports)
-        self.missed = int(np.count_nonzero(~joined("success")))
+        self.missed = int(np.count_nonzero(~success))
         self.success = self.missed == 0
 
     def coef(self, index: int) -> NDArray[np.float64]:
@@ -270,20 +273,26 @@ def follow_path(
         print(f"{objective.n_samples} samples, {objective.n_features} features, {len(strengths)} models")
         print(f"{'model':>9} {'alpha':>10} {'seconds':>9} {'objective':>16} {'gap':>10} {'support':>8}")
     parts: list[Part] = []
-    done, start = 0, time.perf_counter()
+    gathered: list[Minima] = []
+    times: list[float] = []
+    start = time.perf_counter()
     for minima in found:
-        parts.append(part := Part.of(objective, minima, time.perf_counter() - start))
-        start = time.perf_counter()
+        count, seconds = len(minima.points), time.perf_counter() - start
+        start += seconds
         if verbose:
-            columns = (part.times, part.objectives, part.gaps, part.supports)
-            for i, (seconds, value, gap, support) in enumerate(zip(*columns, strict=True), start=done):
+            for i, (point, value, gap, *_) in enumerate(zip(*minima, strict=True), start=len(times)):
+                took, support = seconds / count, np.count_nonzero(objective.coefficients(point))
                 print(
-                    f"{i + 1:>9} {strengths[i]:>10.4g} {seconds:>9.4f} {value:>16.10g} {gap:>10.3g} {support:>8}",
+                    f"{i + 1:>9} {strengths[i]:>10.4g} {took:>9.4f} {value:>16.10g} {gap:>10.3g} {support:>8}",
                     flush=True,
                 )
-        done += len(part.times)
+        times += count * [seconds / count]
+        gathered.append(minima)
+        if len(times) == len(strengths) or objective.size * len(gathered) >= GATHERED:
+            parts.append(Part.of(objective, gathered))
+            gathered = []
     shape = (objective.n_outputs,) * objective.has_many_outputs + (objective.n_features,)
-    return Path(strengths, l1_ratio, shape, parts)
+    return Path(strengths, l1_ratio, shape, parts, np.array(times))
 
 
 def _strengths(

@@ -433,6 +433,20 @@ def test_only_what_is_not_zero_is_kept(layout):
     assert path.coef(m - 1).shape == (p,)
 
 
+@pytest.mark.parametrize("loss", ["squared", "logistic", "categorical"])
+def test_models_are_the_same_however_many_are_gathered(loss, monkeypatch):
+    X, y = data(loss)
+    paths = []
+    for gathered in (1, 50, 1 << 16):
+        monkeypatch.setattr("fastloss.path.GATHERED", gathered)
+        paths.append(fl.regularization_path(X, y, LOSSES[loss], n_alphas=9))
+    for path in paths[1:]:
+        for name in ("coefs", "intercepts", "objectives", "duality_gaps", "n_iters", "supports", "success", "missed"):
+            np.testing.assert_array_equal(getattr(path, name), getattr(paths[0], name), err_msg=name)
+        assert path.times.shape == (9,)
+        assert (path.times > 0).all()
+
+
 @pytest.mark.parametrize("loss", ["squared", "categorical"])
 def test_verbose_prints_a_line_for_each_model(loss, capsys):
     X, y = data(loss)

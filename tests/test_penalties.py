@@ -228,6 +228,18 @@ def test_the_gap_is_that_of_fenchel(penalty, seed):
     assert gap >= 0
 
 
+@featured
+@pytest.mark.parametrize("seed", range(5))
+def test_a_look_is_value_residual_and_gap(penalty, seed):
+    rng, costs = np.random.default_rng(seed), penalty.costs(4)
+    c, slope = costs.project(rng.normal(size=4) * (rng.random(4) < 0.7)), rng.normal(size=4)
+    value, residual, scale, gap = costs.look(c, slope)
+    assert value == costs.value(c)
+    assert residual == costs.residual(c, -slope)
+    slope[costs.free] = 0
+    assert (scale, gap) == costs.gap(c, -slope)
+
+
 def test_weights_are_those_of_scaled_columns():
     weights = np.array(WEIGHTS)
     w = np.random.default_rng(0).normal(size=4)

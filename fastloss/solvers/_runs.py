@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 # Those whose state lives on along a path, with their limits of iterations.
 State = ProxNewton | GramNewton | QuadraticRun
+Outcome = TypeVar("Outcome", Result, Minima)
 STATES: dict[str, tuple[Callable[..., State], int]] = {
     "prox_newton": (ProxNewton, WORKING_SETS),
     "gram_newton": (start_gram_newton, STEPS),
@@ -59,7 +61,8 @@ def start_run(
     if name not in STATES:
         return restarts(SOLVERS[name], null_start(obj) if w0 is None else w0, tol, max_iter, verbose)
     state, limit = start(obj, name, max_iter, w0)
-    return lambda other: go_on(state, other, name, tol, limit, verbose=verbose)
+    finish = partial(Monitor.finish, warn=False)
+    return lambda other: go_on(state, other, name, tol, limit, finish, verbose=verbose)
 
 
 def follow_strengths(
@@ -79,7 +82,8 @@ def follow_strengths(
     if name not in STATES:
         run = restarts(SOLVERS[name], null_start(first), tol, max_iter, False)
         for strength in strengths.tolist():
-            yield alone(run(obj.with_penalty(penalty_of(strength))))
+            result = run(obj.with_penalty(penalty_of(strength)))
+            yield Minima.one(result.x, result.fun, result.duality_gap, result.nit, result.success)
         return
     state, limit = start(first, name, max_iter, path=len(strengths) > 1)
     if isinstance(state, QuadraticRun):
@@ -87,7 +91,7 @@ def follow_strengths(
         return
     penalties = [penalty_of(strength) for strength in strengths.tolist()]
     for i, penalty in enumerate(penalties):
-        yield alone(go_on(state, obj.with_penalty(penalty), name, tol, limit, penalties[i + 1 :]))
+        yield go_on(state, obj.with_penalty(penalty), name, tol, limit, Monitor.minimum, penalties[i + 1 :])
 
 
 def follow_quadratic(
@@ -99,16 +103,12 @@ def follow_quadratic(
     limit: int,
 ) -> Iterator[Minima]:
     def solve(strength: float) -> Minima:
-        result = go_on(state, obj.with_penalty(penalty_of(strength)), "gram_newton", tol, limit)
-        return alone(result)._replace(points=state.w[np.newaxis])
+        minimum = go_on(state, obj.with_penalty(penalty_of(strength)), "gram_newton", tol, limit, Monitor.minimum)
+        return minimum._replace(points=state.w[np.newaxis])
 
     wanted = check_number("tol", tol, 0, math.inf, "[)") * obj.gap_unit
     for found in state.follow(strengths, lambda strength: obj.costs_of(penalty_of(strength)), wanted, limit, solve):
         yield found._replace(points=state.point(found.points))
-
-
-def alone(result: Result) -> Minima:
-    return Minima.one(result.x, result.fun, result.duality_gap, result.nit, result.success)
 
 
 def start(
@@ -128,14 +128,15 @@ def go_on(
     name: str,
     tol: float,
     limit: int,
+    outcome: Callable[[Monitor, NDArray[np.float64], int], Outcome],
     later: Sequence[ElasticNet] = (),
     verbose: bool = False,
-) -> Result:
+) -> Outcome:
     """Minimise another objective; `later` are the penalties of those to come."""
     monitor = Monitor(obj, name, tol, None, verbose)
     with not_finite_is_found():
         iteration = state.run(obj, monitor, limit, later)
-        return monitor.finish(state.x, iteration, warn=False)
+        return outcome(monitor, state.x, iteration)
 
 
 def restarts(

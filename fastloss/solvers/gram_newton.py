@@ -183,9 +183,9 @@ class GramNewton:
         iteration, share, astray, residual_scale = 0, 1.0, False, residual_at_zero(obj)
         while True:
             x, loss, gradient, _ = self.point
-            fun = loss + costs.value(x)
-            residual = costs.residual(x, -gradient)
-            gap = certificate(obj, costs, self.point, monitor.threshold, self.balance)
+            cost, residual, scale, gap = costs.look(x, gradient)
+            fun, height = loss + cost, loss - obj.least_loss
+            gap = certificate(obj, self.point, scale, gap, height, monitor.threshold, self.balance)
             if monitor.look(x, iteration, residual / residual_scale, fun, gap) or iteration >= max_iter:
                 break
             if share == 1 and monitor.stalled >= STALLED:
@@ -203,7 +203,6 @@ class GramNewton:
                 if models and obj.fit_intercept and centre.z is not None and not len(obj.costs.free):
                     self.balance = obj.balance_at(centre.z)
             hessian = self.hessian
-            height = loss - obj.least_loss
             # A gradient that is so small a part of itself is that of an objective as near as the square of it.
             wanted = monitor.threshold if obj.has_duality_gap else monitor.threshold**2 * height
             wanted *= TIGHTER**monitor.stalled
@@ -330,15 +329,20 @@ def sampled_hessian(
 
 
 def certificate(
-    obj: LinearObjective, costs: Costs, point: Point, threshold: float, balance: Balance | None = None
+    obj: LinearObjective,
+    point: Point,
+    scale: float,
+    gap: float,
+    height: float,
+    threshold: float,
+    balance: Balance | None = None,
 ) -> float:
-    """The duality gap, or a bound on it that needs no look at the samples; infinite where that is not yet worth it."""
+    """The duality gap, or a bound on it that needs no look at the samples; infinite where that is not yet worth it.
+
+    Scale and gap are the penalty's part, as `Costs.look` finds them.
+    """
     if not obj.has_duality_gap:
         return math.nan
-    w, force = obj.coefficients(point.x).ravel(), -obj.coefficients(point.gradient).ravel()
-    force[obj.costs.free] = 0  # as the gap's own will be: next to large coefficients, rounding in them is not small
-    scale, gap = obj.costs.gap(w, force)
-    height = point.loss - obj.least_loss
     if not obj.fit_intercept and len(obj.costs.free) == 0:
         # The conjugate is convex: on the way to 0 it is at most what lies between its ends.
         bound = gap + (1 - scale) * ((1 - scale) * point.loss if obj.loss.quadratic else height)

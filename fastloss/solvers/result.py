@@ -14,7 +14,7 @@ from fastloss._checks import check_number
 from fastloss.objective import LinearObjective
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -90,6 +90,11 @@ class Minima(NamedTuple):
     def one(cls, point: NDArray[np.float64], objective: float, gap: float, steps: int, success: bool) -> Minima:
         """A model that comes alone."""
         return cls(point[np.newaxis], *(np.array([x]) for x in (objective, gap, steps, success)))
+
+    @classmethod
+    def joined(cls, several: Sequence[Minima]) -> Minima:
+        """Those that came one after the other."""
+        return cls(*(np.concatenate(parts) for parts in zip(*several, strict=True)))
 
 
 def check_objective(obj: object) -> None:
@@ -235,17 +240,26 @@ class Monitor:
             records=self.records.copy(),
         )
 
-    def finish(self, x: NDArray[np.float64], iteration: int, warn: bool = True) -> Result:
-        """The final `Result`; with a warning, if wanted, where the tolerance was not reached."""
+    def conclude(self, x: NDArray[np.float64], iteration: int) -> bool:
+        """The run is over; whether it reached the tolerance."""
         if self.records[-1][3] == math.inf and math.isfinite(self.records[-1][2]):
             self.records[-1] = (*self.records[-1][:3], gap := self.obj.duality_gap(x), self.records[-1][4])
             if gap <= self.threshold:
                 self.message = REACHED
-        success = "reached the tolerance" in self.message
         self.message = self.message or f"stopped after {iteration} iterations, before the tolerance was reached"
-        result = self.result(x, iteration, success)
         if self.verbose:
-            print(f"{self.solver}: {result.message}")
+            print(f"{self.solver}: {self.message}")
+        return "reached the tolerance" in self.message
+
+    def minimum(self, x: NDArray[np.float64], iteration: int) -> Minima:
+        """The outcome of a run that is one of a path."""
+        success = self.conclude(x, iteration)
+        return Minima.one(x.copy(), *self.records[-1][2:4], iteration, success)
+
+    def finish(self, x: NDArray[np.float64], iteration: int, warn: bool = True) -> Result:
+        """The final `Result`; with a warning, if wanted, where the tolerance was not reached."""
+        success = self.conclude(x, iteration)
+        result = self.result(x, iteration, success)
         if warn and not success:
             warnings.warn(
                 f"{self.solver}: {result.message}; duality gap {result.duality_gap:.3g}, wanted {self.threshold:.3g}. "
