@@ -46,6 +46,7 @@ CYTHON_MODULES = [
     "_factor",
     "_conjugate_gradients",
     "_descent",
+    "_bfgs",
     "_elimination",
     "_strengths",
     "_multiclass",

@@ -426,7 +426,12 @@ cdef class GramModel(Model):
         self.rounded = len(c) >= LARGE
         if like is not None:
             self.unit, self.single, self.single_ = like.unit, like.single, like.single_
-        self.set_up(gradient, c, penalty, np.maximum(np.diagonal(hessian), 0), gradient.copy())
+        curvature = np.empty(len(c))
+        cdef double *own = doubles(curvature)
+        cdef int64_t j, m = len(c)
+        for j in range(m):
+            own[j] = max(self.matrix_[j * m + j], 0)
+        self.set_up(gradient, c, penalty, curvature, gradient.copy())
 
     cdef void prepare(self) except *:
         cdef int64_t most = min(self.m, <int64_t>LARGEST_SUPPORT)

@@ -93,6 +93,7 @@ def test_the_wheel_has_what_users_need(distributions):
         "_conjugate_gradients",
         "_costs",
         "_descent",
+        "_bfgs",
         "_elimination",
         "_factor",
         "_gram",

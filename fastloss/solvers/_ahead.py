@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastloss.solvers._quasi_newton import newton_direction, update
+from fastloss._bfgs import update
+from fastloss.solvers._quasi_newton import newton_direction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,9 +56,7 @@ class Ahead:
         """
         self.points = [lower_of(*each) for each in zip(models, found, self.bases, strict=True)]
         for base, point in reversed(list(zip(self.bases, self.points, strict=True))):
-            change = point.gradient - base.gradient
-            if float(np.linalg.norm(change)) > least_change:
-                update(hessian, point.x - base.x, change)
+            update(hessian, point.x - base.x, point.gradient - base.gradient, least_change)
 
 
 def lower_of(costs: Costs, a: Point, b: Point) -> Point:

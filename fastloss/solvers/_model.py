@@ -124,8 +124,15 @@ def minimise_model(
     -------
     The model, or the same one by its Hessian.
     """
-    memory = memory or Memory()
-    since, start, total, doubled = 0, model.objective(), 0, 0
+    start, since, doubled = model.objective(), 0, 0
+    # A descent of many sweeps that takes less than the calls of anything else goes first.
+    if not (memory and memory.found) and SWEEPS * model.sweep_cost(len(model.c)) < CALLS:
+        since = model.descend(start, height, wanted, CALLS, rough, n_threads)
+        if model.finished and not model.stalled:
+            return model
+    memory, total = memory or Memory(), since
+    if not isinstance(model, GramModel):
+        memory.spent += since
     for _ in range(MAX_TURNS):
         hessian = NEVER
         if not isinstance(model, GramModel) and features is not None:
@@ -134,9 +141,7 @@ def minimise_model(
                 hessian = 0 if memory.knows(features) else NEVER if rough else price
             if memory.spent >= hessian:
                 model = memory.by_hessian(model, features, n_threads)
-        # A descent of many sweeps that takes less than the calls of anything else goes first.
-        small = since == 0 and not memory.found and SWEEPS * model.sweep_cost(len(model.c)) < CALLS
-        systems, price = (None, CALLS) if small else memory.systems(model, features)
+        systems, price = memory.systems(model, features)
         wait = int(min(memory.wait * price, NEVER))
         if systems is not None:
             # Of conjugate gradients as many iterations take the time of as many sweeps, whatever the model.
@@ -148,7 +153,7 @@ def minimise_model(
                     break
                 since, memory.wait = 0, 1.0 if memory.found else min(2 * memory.wait, LONGEST)
         search = NEVER
-        if not (small or rough) and np.count_nonzero(model.c) <= LARGEST_GRAM:
+        if not rough and np.count_nonzero(model.c) <= LARGEST_GRAM:
             search = max(doubled, search_cost(model))
         budget = min(wait - since, hessian - memory.spent, search - total, PATIENCE)
         done = model.descend(start, height, wanted, budget, rough, n_threads)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-ASTRAY = 30  # times the model's is what the loss may curve along a step for the model to learn from it
-
 
 def newton_direction(
     hessian: Floats,
@@ -41,14 +39,3 @@ def newton_direction(
     start = model.objective()
     minimise_model(model, height, 0.05 * threshold, 1)
     return model.c - x, start - model.objective()
-
-
-def update(hessian: Floats, step: Floats, change: Floats) -> bool:
-    """BFGS: the Hessian that agrees with the last step; whether the two were of one order before."""
-    turned = hessian @ step
-    along, seen = float(step @ turned), float(step @ change)
-    if not seen < ASTRAY * along:
-        return along == 0
-    if seen > 1e-10 * along:
-        hessian += np.outer(change, change / seen) - np.outer(turned, turned / along)
-    return True

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import deque
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from fastloss._checks import check_number
 from fastloss.solvers._choice import SOLVERS, choose
+from fastloss.solvers.gram_newton import AHEAD, GramNewton, start_gram_newton
 from fastloss.solvers.gram_newton import MAX_ITER as STEPS
-from fastloss.solvers.gram_newton import GramNewton, start_gram_newton
 from fastloss.solvers.prox_newton import MAX_ITER as WORKING_SETS
 from fastloss.solvers.prox_newton import ProxNewton
 from fastloss.solvers.quadratic import QuadraticRun
@@ -28,7 +30,7 @@ from fastloss.solvers.result import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -89,9 +91,12 @@ def follow_strengths(
     if isinstance(state, QuadraticRun):
         yield from follow_quadratic(state, obj, penalty_of, strengths, tol, limit)
         return
-    penalties = [penalty_of(strength) for strength in strengths.tolist()]
-    for i, penalty in enumerate(penalties):
-        yield go_on(state, obj.with_penalty(penalty), name, tol, limit, Monitor.minimum, penalties[i + 1 :])
+    coming = (obj.with_penalty(penalty_of(strength)) for strength in strengths.tolist())
+    later = deque(islice(coming, AHEAD))
+    while later:
+        current = later.popleft()
+        later.extend(islice(coming, 1))
+        yield go_on(state, current, name, tol, limit, Monitor.minimum, later)
 
 
 def follow_quadratic(
@@ -129,10 +134,10 @@ def go_on(
     tol: float,
     limit: int,
     outcome: Callable[[Monitor, NDArray[np.float64], int], Outcome],
-    later: Sequence[ElasticNet] = (),
+    later: Iterable[LinearObjective] = (),
     verbose: bool = False,
 ) -> Outcome:
-    """Minimise another objective; `later` are the penalties of those to come."""
+    """Minimise another objective; `later` are some of those to come."""
     monitor = Monitor(obj, name, tol, None, verbose)
     with not_finite_is_found():
         iteration = state.run(obj, monitor, limit, later)
@@ -142,7 +147,7 @@ def go_on(
 def restarts(
     solve: Callable[..., Result], x: ArrayLike, tol: float, max_iter: int | None, verbose: bool
 ) -> Callable[..., Result]:
-    def go_on(other: LinearObjective, later: Sequence[ElasticNet] = ()) -> Result:
+    def go_on(other: LinearObjective) -> Result:
         nonlocal x
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastloss._bfgs import update
 from fastloss.solvers._ahead import Ahead, beyond, lower_of
-from fastloss.solvers._quasi_newton import newton_direction, update
+from fastloss.solvers._quasi_newton import newton_direction
 from fastloss.solvers.quadratic import QuadraticRun
 from fastloss.solvers.result import (
     MOST_FREE,
@@ -25,14 +27,13 @@ from fastloss.solvers.result import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import ArrayLike, NDArray
 
     from fastloss._costs import Costs
     from fastloss._linear_loss import Point
     from fastloss.objective import Balance, LinearObjective
-    from fastloss.penalties import ElasticNet
 
 MAX_ITER = 100  # steps
 FEWEST = 2000  # samples, where the Hessian is of a part of them
@@ -165,13 +166,13 @@ class GramNewton:
         """Where the run is."""
         return self.point.x
 
-    def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int, later: Sequence[ElasticNet] = ()) -> int:
+    def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int, later: Iterable[LinearObjective] = ()) -> int:
         """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations.
 
-        `later` are the penalties of the next runs.
+        `later` are the objectives of the next runs.
         """
         costs = obj.point_costs
-        models = [obj.with_penalty(penalty).point_costs for penalty in later[: most_ahead(obj)]]
+        models = [other.point_costs for other in islice(later, most_ahead(obj))]
         origin = self.point.x
         self.point = self.ahead.begin(costs, self.point)
         if self.before is not None and not models:  # the path may well go on as it did
@@ -223,9 +224,7 @@ class GramNewton:
             # A step that fails has shown how the loss curves along it all the same, unless it led astray.
             renewed = self.fresh > 0 and iteration % self.fresh == 0
             if not (lower and renewed):
-                change = found.gradient - gradient
-                if float(np.linalg.norm(change)) > self.least_change:
-                    astray |= not update(hessian, new - x, change)
+                astray |= not update(hessian, new - x, found.gradient - gradient, self.least_change)
             if models and (astray or not lower):  # what it shares with others does not suit it: alone from here on
                 models, self.hessian, astray = [], None, False
             elif astray and self.every > 1:  # the rows of the sample are unlike the others

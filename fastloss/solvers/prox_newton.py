@@ -21,14 +21,13 @@ from fastloss.solvers.result import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import ArrayLike, NDArray
 
     from fastloss._costs import Costs
     from fastloss._selection import Selection
     from fastloss.objective import LinearObjective
-    from fastloss.penalties import ElasticNet
     from fastloss.solvers._model import Model
 
 MAX_ITER = 200  # working sets
@@ -138,10 +137,10 @@ class ProxNewton:
                 return
             self.b = self.b + step
 
-    def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int, later: Sequence[ElasticNet] = ()) -> int:
+    def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int, later: Iterable[LinearObjective] = ()) -> int:
         """Minimise an objective that differs from the first in its penalty alone; returns the number of iterations.
 
-        `later` are the penalties of the next runs; they make no difference here.
+        `later` are the objectives of the next runs; they make no difference here.
         """
         self.obj, costs, origin = obj, obj.costs, None if obj.loss.quadratic else self.w.copy()
         extrapolated = self.extrapolate()

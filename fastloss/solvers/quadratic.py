@@ -13,14 +13,13 @@ from fastloss.solvers._model import CALLS, Memory, minimise_model
 from fastloss.solvers.result import MOST_FREE, ROUNDED, STALLED, Minima, Monitor, residual_at_zero, start_point
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import ArrayLike, NDArray
 
     from fastloss._costs import Costs
     from fastloss._statistics import Quadratic
     from fastloss.objective import LinearObjective
-    from fastloss.penalties import ElasticNet
 
 MAX_STEPS, PATIENCE = 100, 5  # steps, and those that gain little
 MARGIN = 0.2  # of the force that moves a feature may be missing for it to be looked at
@@ -160,7 +159,7 @@ class QuadraticRun:
             if not self.gap(costs) < gap:
                 self.go(w, force)
 
-    def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int, later: Sequence[ElasticNet] = ()) -> int:
+    def run(self, obj: LinearObjective, monitor: Monitor, max_iter: int, later: Iterable[LinearObjective] = ()) -> int:
         """Minimise an objective of this error; returns the number of iterations."""
         costs, residual_scale = obj.costs, residual_at_zero(obj)
 
