@@ -16,7 +16,8 @@ from libc.string cimport memcpy, memset
 from fastloss._arrays cimport address
 from fastloss._columns cimport Columns, Matrix, add, dot, doubles, length
 from fastloss._costs cimport Costs
-from fastloss._runtime cimport resolve_threads, solve_stride, table
+from fastloss._factor cimport rotate_out, solve_factored
+from fastloss._runtime cimport cholesky_stride, resolve_threads, table
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from fastloss._conjugate_gradients import conjugate_gradients
 cdef enum:
     SWEEPS = 5  # of a round: one over all coordinates, the others over those that are not 0
     POINTS = SWEEPS + 1
-    STRIDE = 8  # solve_stride(SWEEPS)
+    STRIDE = 8  # cholesky_stride(SWEEPS)
     MAX_ROUNDS = 2000  # of a descent
     LARGEST_SUPPORT = 100  # with which a step over all of it takes no longer than some sweeps
     SHARE = 8  # times the operations of the sweeps before are those of such steps; they take less time
@@ -222,14 +223,14 @@ cdef class Model:
                 steps[a * m + i] = points[(a + 1) * size + i] - points[a * size + i]
             for b in range(a + 1):
                 gram[a][b] = gram[b][a] = table().dot(m, steps + a * m, steps + b * m)
-            gram[a][SWEEPS] = 1
-            for b in range(SWEEPS + 1, STRIDE):
+            for b in range(SWEEPS, STRIDE):
                 gram[a][b] = 0
             trace += gram[a][a]
         for a in range(SWEEPS):
             gram[a][a] += REGULAR * trace
-            least[a] = 0
-        table().solve(SWEEPS, &gram[0][0], least, weights)
+            least[a], weights[a] = 0, 1
+        table().cholesky(SWEEPS, &gram[0][0], least)
+        solve_factored(&gram[0][0], STRIDE, SWEEPS, weights)
         for a in range(SWEEPS):
             total += weights[a]
         if total == 0 or not isfinite(total):
@@ -417,8 +418,12 @@ cdef class GramModel(Model):
     cdef const double *matrix_
     cdef const float *single_
     cdef double unit
-    cdef object system
-    cdef double *system_
+    # Of the coordinates that are not 0, as they were when the step began: the factor of their Hessian, and more.
+    cdef object factor, support, gone
+    cdef double *factor_
+    cdef double *support_
+    cdef int64_t *gone_
+    cdef int64_t stride
 
     def __init__(self, hessian, gradient, c, Costs penalty, GramModel like=None):
         self.matrix = np.ascontiguousarray(hessian)
@@ -435,9 +440,12 @@ cdef class GramModel(Model):
 
     cdef void prepare(self) except *:
         cdef int64_t most = min(self.m, <int64_t>LARGEST_SUPPORT)
-        if self.system is None:
-            self.system = np.empty(most * (3 + solve_stride(most)))
-            self.system_ = doubles(self.system)
+        if self.factor is None:
+            self.factor = np.empty((most, cholesky_stride(most)))
+            self.support = np.empty(most * (2 + most))
+            self.gone = np.empty(most, dtype=np.int64)
+            self.factor_, self.support_ = doubles(self.factor), doubles(self.support)
+            self.gone_ = <int64_t *>address(self.gone)
         if self.rounded and self.single is None:
             self.unit = np.diagonal(self.matrix).max() or 1.0
             self.single = np.empty(self.matrix.shape, dtype=np.float32)
@@ -490,21 +498,43 @@ cdef class GramModel(Model):
                 table().add(m, self.c_[j] - self.start_[j], self.matrix_ + j * m, self.moving_)
 
     cdef bint step_on_support(self, int64_t *spent) noexcept nogil:
-        cdef int64_t k = self.n_active, cost, budget = SHARE * self.swept
-        cdef bint falls = True, fell = False
-        while falls and k <= LARGEST_SUPPORT:
-            cost = k * k * k // 6 + self.m * k
+        # Where few coordinates leave, taking them out of the factor costs less than another one.
+        cdef int64_t k = self.n_active, gone = k, whole, cost, budget = SHARE * self.swept
+        cdef bint fell = False
+        while 0 < gone and k <= LARGEST_SUPPORT:
+            whole = k * k * k // 6
+            cost = k * self.m + min(whole, 2 * gone * k * k)
             budget -= cost
             if budget < 0:
                 break
-            spent[0] += cost
             self.swept = 0
-            falls = self.support_step()
-            fell |= falls
-            if self.n_active == k:
+            spent[0] += cost
+            if whole <= 2 * gone * k * k:
+                self.factorise()
+            else:
+                rotate_out(self.factor_, self.stride, k + gone, self.gone_, gone, self.support_)
+            if not self.support_step():
                 break
+            fell = True
+            gone = k - self.n_active
             k = self.n_active
         return fell
+
+    cdef void factorise(self) noexcept nogil:
+        """The factor of the Hessian of the coordinates that are not 0, with the ridge."""
+        cdef int64_t a, b, j, k = self.n_active
+        cdef double *row = self.factor_
+        cdef double *least = self.support_
+        self.stride = cholesky_stride(k)
+        memset(row, 0, k * self.stride * sizeof(double))
+        for a in range(k):
+            j = self.active_[a]
+            for b in range(a, k):
+                row[b] = self.matrix_[j * self.m + self.active_[b]]
+            row[a] += 2 * self.penalty.ridge_[j]
+            least[a] = DEPENDENT * row[a]
+            row += self.stride
+        table().cholesky(k, self.factor_, least)
 
     cdef bint support_step(self) noexcept nogil:
         """A step to the minimum over the coordinates that are not 0; whether the model fell.
@@ -512,25 +542,16 @@ cdef class GramModel(Model):
         What would change its sign goes to 0. Where the model is not lower there, the step is made shorter, down to the
         first such change. Coordinates that depend on others stay where they are.
         """
-        cdef int64_t a, b, j, k = self.n_active, stride = solve_stride(k)
-        cdef double *step = self.system_
+        cdef int64_t a, j, k = self.n_active
+        cdef double *step = self.support_
         cdef double *old = step + k
-        cdef double *least = old + k
-        cdef double *system = least + k
-        cdef double *row = system
         cdef double here = self.value(), first = 1, share = 1
-        memset(system, 0, k * stride * sizeof(double))
         for a in range(k):
             j = self.active_[a]
             old[a] = self.c_[j]
-            for b in range(a, k):
-                row[b] = self.matrix_[j * self.m + self.active_[b]]
-            row[a] += 2 * self.penalty.ridge_[j]
-            least[a] = DEPENDENT * row[a]
-            row[k] = -(self.moving_[j] + (self.penalty.up_[j] if old[a] > 0 else -self.penalty.down_[j])
-                       + 2 * self.penalty.ridge_[j] * old[a])
-            row += stride
-        table().solve(k, system, least, step)
+            step[a] = -(self.moving_[j] + (self.penalty.up_[j] if old[a] > 0 else -self.penalty.down_[j])
+                        + 2 * self.penalty.ridge_[j] * old[a])
+        solve_factored(self.factor_, self.stride, k, step)
         for a in range(k):
             j = self.active_[a]
             if (old[a] + step[a]) * old[a] < 0 and (self.penalty.up_[j] > 0 or self.penalty.down_[j] > 0):
@@ -547,11 +568,11 @@ cdef class GramModel(Model):
         return False
 
     cdef bint falls(self, const double *old, const double *step, double share, double here) noexcept nogil:
-        """Go so much of a step; whether the model is lower. Then the coordinates that are not 0 may be fewer."""
-        cdef int64_t a, j, kept = 0
+        """Go so much of a step; whether the model is lower. If so, what has come to 0 leaves the active coordinates."""
+        cdef int64_t a, j, k = self.n_active, kept = 0
         cdef double new
         cdef bint turns
-        for a in range(self.n_active):
+        for a in range(k):
             j = self.active_[a]
             new = old[a] + share * step[a]
             turns = new * old[a] <= 0 or -old[a] / step[a] == share
@@ -559,11 +580,13 @@ cdef class GramModel(Model):
         self.place()
         if not self.value() < here:
             return False
-        for a in range(self.n_active):
+        for a in range(k):
             j = self.active_[a]
             if self.c_[j] != 0:
                 self.active_[kept] = <int32_t>j
                 kept += 1
+            else:
+                self.gone_[a - kept] = a
         self.n_active = kept
         return True
 

@@ -14,6 +14,42 @@ cdef enum:
     SERIAL = 1 << 18  # products: below, threads cost more than they save
 
 
+cdef void solve_factored(const double *u, int64_t stride, int64_t n, double *x) noexcept nogil:
+    """Solve U' U x = b in place."""
+    cdef int64_t i
+    forward(u, stride, n, 0, 1, x)
+    for i in range(n - 1, -1, -1):
+        x[i] -= table().dot(n - i - 1, u + i * stride + i + 1, x + i + 1)
+        x[i] /= u[i * stride + i]
+
+
+cdef void rotate_out(double *u, int64_t stride, int64_t n, const int64_t *place, int64_t count,
+                     double *carried) noexcept nogil:
+    """Take rows and columns out of a U with n of them; `carried` has room for count rows of what is left.
+
+    What a row that leaves had of those after it is added to them by Givens rotations.
+    """
+    cdef int64_t kept = n - count, i, q, seen = 0, new = 0
+    cdef double *row
+    cdef double *out
+    cdef double *v
+    cdef double length
+    for i in range(n):
+        row = u + i * stride
+        if seen < count and place[seen] == i:
+            v = carried + seen * kept
+            compact(row, i, n, place + seen, count - seen, v + new)
+            seen += 1
+            continue
+        out = u + new * stride
+        compact(row, i, n, place + seen, count - seen, out + new)
+        for q in range(seen):
+            v = carried + q * kept
+            length = sqrt(out[new] * out[new] + v[new] * v[new])
+            table().rotate(kept - new, out[new] / length, v[new] / length, out + new, v + new)
+        new += 1
+
+
 cdef class Factor:
     """A = U' U, with A symmetric and positive definite and U upper triangular; A has no rows at first.
 
@@ -132,43 +168,17 @@ cdef class Factor:
         cdef const int64_t *place = <const int64_t *>address(gone)
         cdef double *carried = doubles(scratch)
         with nogil:
-            self.rotate_out(place, count, carried)
-
-    cdef void rotate_out(self, const int64_t *place, int64_t count, double *carried) noexcept nogil:
-        """As `leave`. What a row that leaves had of those after it is added to them by Givens rotations."""
-        cdef int64_t n = self.count, kept = n - count, i, q, seen = 0, new = 0
-        cdef double *row
-        cdef double *out
-        cdef double *v
-        cdef double length
-        for i in range(n):
-            row = self.u + i * self.stride
-            if seen < count and place[seen] == i:
-                v = carried + seen * kept
-                compact(row, i, n, place + seen, count - seen, v + new)
-                seen += 1
-                continue
-            out = self.u + new * self.stride
-            compact(row, i, n, place + seen, count - seen, out + new)
-            for q in range(seen):
-                v = carried + q * kept
-                length = sqrt(out[new] * out[new] + v[new] * v[new])
-                table().rotate(kept - new, out[new] / length, v[new] / length, out + new, v + new)
-            new += 1
-        self.count = kept
+            rotate_out(self.u, self.stride, self.count, place, count, carried)
+        self.count -= count
 
     def solve(self, b):
         """x with A x = b."""
         result = np.array(b, dtype=np.float64)
         if result.shape != (self.count,):
             raise ValueError("b must have a number for each row")
-        cdef int64_t i, n = self.count
         cdef double *x = doubles(result)
         with nogil:
-            forward(self.u, self.stride, n, 0, 1, x)
-            for i in range(n - 1, -1, -1):
-                x[i] -= table().dot(n - i - 1, self.u + i * self.stride + i + 1, x + i + 1)
-                x[i] /= self.u[i * self.stride + i]
+            solve_factored(self.u, self.stride, self.count, x)
         return result
 
 

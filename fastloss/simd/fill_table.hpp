@@ -3,11 +3,11 @@
 #pragma once
 #include "blocks.hpp"
 #include "categorical.hpp"
+#include "cholesky.hpp"
 #include "copy.hpp"
 #include "dense.hpp"
 #include "gram.hpp"
 #include "product.hpp"
-#include "solve.hpp"
 #include "sparse.hpp"
 #include "table.hpp"
 
@@ -72,7 +72,7 @@ static const Table* table() {
                                 add_single,
                                 add_both,
                                 rotate,
-                                solve,
+                                cholesky,
                                 sparse_dot_f64,
                                 sparse_add_f64,
                                 sparse_add_both};
