@@ -16,8 +16,8 @@ from libc.string cimport memcpy, memset
 from fastloss._arrays cimport address
 from fastloss._columns cimport Columns, Matrix, add, dot, doubles, length
 from fastloss._costs cimport Costs
-from fastloss._factor cimport rotate_out, solve_factored
-from fastloss._runtime cimport cholesky_stride, resolve_threads, table
+from fastloss._factor cimport Factor, solve_factored
+from fastloss._runtime cimport resolve_threads, table
 
 import numpy as np
 
@@ -26,10 +26,10 @@ from fastloss._conjugate_gradients import conjugate_gradients
 cdef enum:
     SWEEPS = 5  # of a round: one over all coordinates, the others over those that are not 0
     POINTS = SWEEPS + 1
-    STRIDE = 8  # cholesky_stride(SWEEPS)
+    STRIDE = 8  # SWEEPS in whole registers
     MAX_ROUNDS = 2000  # of a descent
-    LARGEST_SUPPORT = 100  # with which a step over all of it takes no longer than some sweeps
-    SHARE = 8  # times the operations of the sweeps before are those of such steps; they take less time
+    LARGEST_SUPPORT = 100  # coordinates that a step takes at once; with 200 and 400 some models took longer
+    SHARE = 8  # times the operations of the sweeps before are those of such steps; 1 to 16 were tried
     LARGE = 500  # coordinates: a Hessian of 2 MB
 cdef double RETURNS = 0.1  # a round of less than this part of the decrease so far is the last of a rough run
 cdef double ROUNDING = 1e-16  # of the loss: a round that gains less gains nothing
@@ -229,7 +229,7 @@ cdef class Model:
         for a in range(SWEEPS):
             gram[a][a] += REGULAR * trace
             least[a], weights[a] = 0, 1
-        table().cholesky(SWEEPS, &gram[0][0], least)
+        table().cholesky(SWEEPS, &gram[0][0], STRIDE, least)
         solve_factored(&gram[0][0], STRIDE, SWEEPS, weights)
         for a in range(SWEEPS):
             total += weights[a]
@@ -418,12 +418,11 @@ cdef class GramModel(Model):
     cdef const double *matrix_
     cdef const float *single_
     cdef double unit
-    # Of the coordinates that are not 0, as they were when the step began: the factor of their Hessian, and more.
-    cdef object factor, support, gone
-    cdef double *factor_
+    # For steps on the coordinates that are not 0: the factor of their Hessian, some numbers each, and which have left.
+    cdef Factor factor
+    cdef object support, gone
     cdef double *support_
     cdef int64_t *gone_
-    cdef int64_t stride
 
     def __init__(self, hessian, gradient, c, Costs penalty, GramModel like=None):
         self.matrix = np.ascontiguousarray(hessian)
@@ -441,11 +440,10 @@ cdef class GramModel(Model):
     cdef void prepare(self) except *:
         cdef int64_t most = min(self.m, <int64_t>LARGEST_SUPPORT)
         if self.factor is None:
-            self.factor = np.empty((most, cholesky_stride(most)))
-            self.support = np.empty(most * (2 + most))
-            self.gone = np.empty(most, dtype=np.int64)
-            self.factor_, self.support_ = doubles(self.factor), doubles(self.support)
-            self.gone_ = <int64_t *>address(self.gone)
+            self.factor = Factor()
+            self.factor.reserve(most)
+            self.support, self.gone = np.empty(most * (2 + most)), np.empty(most, dtype=np.int64)
+            self.support_, self.gone_ = doubles(self.support), <int64_t *>address(self.gone)
         if self.rounded and self.single is None:
             self.unit = np.diagonal(self.matrix).max() or 1.0
             self.single = np.empty(self.matrix.shape, dtype=np.float32)
@@ -498,43 +496,27 @@ cdef class GramModel(Model):
                 table().add(m, self.c_[j] - self.start_[j], self.matrix_ + j * m, self.moving_)
 
     cdef bint step_on_support(self, int64_t *spent) noexcept nogil:
-        # Where few coordinates leave, taking them out of the factor costs less than another one.
-        cdef int64_t k = self.n_active, gone = k, whole, cost, budget = SHARE * self.swept
+        cdef int64_t k = self.n_active, gone = k, anew, rotated, cost, budget = SHARE * self.swept
         cdef bint fell = False
         while 0 < gone and k <= LARGEST_SUPPORT:
-            whole = k * k * k // 6
-            cost = k * self.m + min(whole, 2 * gone * k * k)
+            anew, rotated = k * k * k // 6, 2 * gone * k * k
+            cost = k * self.m + min(anew, rotated)
             budget -= cost
             if budget < 0:
                 break
             self.swept = 0
             spent[0] += cost
-            if whole <= 2 * gone * k * k:
-                self.factorise()
+            if rotated < anew:
+                self.factor.rotate_out(self.gone_, gone, self.support_)
             else:
-                rotate_out(self.factor_, self.stride, k + gone, self.gone_, gone, self.support_)
+                self.factor.take(
+                    self.matrix_, self.m, self.active_, k, self.penalty.ridge_, DEPENDENT, self.support_)
             if not self.support_step():
                 break
             fell = True
             gone = k - self.n_active
             k = self.n_active
         return fell
-
-    cdef void factorise(self) noexcept nogil:
-        """The factor of the Hessian of the coordinates that are not 0, with the ridge."""
-        cdef int64_t a, b, j, k = self.n_active
-        cdef double *row = self.factor_
-        cdef double *least = self.support_
-        self.stride = cholesky_stride(k)
-        memset(row, 0, k * self.stride * sizeof(double))
-        for a in range(k):
-            j = self.active_[a]
-            for b in range(a, k):
-                row[b] = self.matrix_[j * self.m + self.active_[b]]
-            row[a] += 2 * self.penalty.ridge_[j]
-            least[a] = DEPENDENT * row[a]
-            row += self.stride
-        table().cholesky(k, self.factor_, least)
 
     cdef bint support_step(self) noexcept nogil:
         """A step to the minimum over the coordinates that are not 0; whether the model fell.
@@ -551,7 +533,7 @@ cdef class GramModel(Model):
             old[a] = self.c_[j]
             step[a] = -(self.moving_[j] + (self.penalty.up_[j] if old[a] > 0 else -self.penalty.down_[j])
                         + 2 * self.penalty.ridge_[j] * old[a])
-        solve_factored(self.factor_, self.stride, k, step)
+        solve_factored(self.factor.u, self.factor.stride, k, step)
         for a in range(k):
             j = self.active_[a]
             if (old[a] + step[a]) * old[a] < 0 and (self.penalty.up_[j] > 0 or self.penalty.down_[j] > 0):

@@ -2,7 +2,8 @@
 
 from cython.parallel cimport prange
 from libc.math cimport sqrt
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memset
 
 from fastloss._arrays cimport address
 from fastloss._columns cimport doubles
@@ -23,33 +24,6 @@ cdef void solve_factored(const double *u, int64_t stride, int64_t n, double *x) 
         x[i] /= u[i * stride + i]
 
 
-cdef void rotate_out(double *u, int64_t stride, int64_t n, const int64_t *place, int64_t count,
-                     double *carried) noexcept nogil:
-    """Take rows and columns out of a U with n of them; `carried` has room for count rows of what is left.
-
-    What a row that leaves had of those after it is added to them by Givens rotations.
-    """
-    cdef int64_t kept = n - count, i, q, seen = 0, new = 0
-    cdef double *row
-    cdef double *out
-    cdef double *v
-    cdef double length
-    for i in range(n):
-        row = u + i * stride
-        if seen < count and place[seen] == i:
-            v = carried + seen * kept
-            compact(row, i, n, place + seen, count - seen, v + new)
-            seen += 1
-            continue
-        out = u + new * stride
-        compact(row, i, n, place + seen, count - seen, out + new)
-        for q in range(seen):
-            v = carried + q * kept
-            length = sqrt(out[new] * out[new] + v[new] * v[new])
-            table().rotate(kept - new, out[new] / length, v[new] / length, out + new, v + new)
-        new += 1
-
-
 cdef class Factor:
     """A = U' U, with A symmetric and positive definite and U upper triangular; A has no rows at first.
 
@@ -58,11 +32,6 @@ cdef class Factor:
     count : int
         How many rows A has.
     """
-    cdef readonly int64_t count
-    cdef int64_t stride
-    cdef object memory
-    cdef double *u  # row i begins at i * stride, with whatever before its place i
-
     def __cinit__(self):
         self.clear()
 
@@ -76,7 +45,7 @@ cdef class Factor:
         """Make room for so many rows."""
         if count <= self.stride:
             return
-        memory = np.empty((count + count // 2,) * 2)
+        memory = np.empty(((count + count // 2 + 7) // 8 * 8,) * 2)  # whole registers, for `take`
         if self.count:
             memory[:self.count, :self.count] = self.memory[:self.count, :self.count]
         self.memory, self.stride = memory, len(memory)
@@ -168,8 +137,53 @@ cdef class Factor:
         cdef const int64_t *place = <const int64_t *>address(gone)
         cdef double *carried = doubles(scratch)
         with nogil:
-            rotate_out(self.u, self.stride, self.count, place, count, carried)
-        self.count -= count
+            self.rotate_out(place, count, carried)
+
+    cdef void rotate_out(self, const int64_t *place, int64_t count, double *carried) noexcept nogil:
+        """As `leave`, with room for count rows of what is left.
+
+        What a row that leaves had of those after it is added to them by Givens rotations.
+        """
+        cdef int64_t n = self.count, kept = n - count, i, q, seen = 0, new = 0
+        cdef double *row
+        cdef double *out
+        cdef double *v
+        cdef double length
+        for i in range(n):
+            row = self.u + i * self.stride
+            if seen < count and place[seen] == i:
+                v = carried + seen * kept
+                compact(row, i, n, place + seen, count - seen, v + new)
+                seen += 1
+                continue
+            out = self.u + new * self.stride
+            compact(row, i, n, place + seen, count - seen, out + new)
+            for q in range(seen):
+                v = carried + q * kept
+                length = sqrt(out[new] * out[new] + v[new] * v[new])
+                table().rotate(kept - new, out[new] / length, v[new] / length, out + new, v + new)
+            new += 1
+        self.count = kept
+
+    cdef void take(self, const double *matrix, int64_t m, const int32_t *places, int64_t count, const double *ridge,
+                   double dependent, double *scratch) noexcept nogil:
+        """Take another A, few rows of a matrix with m, and twice the ridge; there must be room.
+
+        What depends on others, all but so small a part of it, is left out: it is next to 0 in solutions. `scratch` is
+        for a number each.
+        """
+        cdef int64_t a, b, j
+        cdef double *row = self.u
+        for a in range(count):
+            j = places[a]
+            memset(row, 0, (count + 7) // 8 * 8 * sizeof(double))
+            for b in range(a, count):
+                row[b] = matrix[j * m + places[b]]
+            row[a] += 2 * ridge[j]
+            scratch[a] = dependent * row[a]
+            row += self.stride
+        table().cholesky(count, self.u, self.stride, scratch)
+        self.count = count
 
     def solve(self, b):
         """x with A x = b."""

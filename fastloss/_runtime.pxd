@@ -138,7 +138,6 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
         void (*scatter)(const double *src, char *data, int ndim, const Py_ssize_t *shape, const Py_ssize_t *strides,
                         int64_t start, int64_t count) noexcept nogil
         void (**vmath)(int64_t n, const double *x, double *out) noexcept nogil
-    int64_t cholesky_stride(int64_t n)
     cppclass Table:
         int32_t n_losses
         const LossEntry *losses
@@ -152,7 +151,7 @@ cdef extern from "simd/table.hpp" namespace "fastloss" nogil:
         void (*add_single)(int64_t n, double a, const float *x, double *y) noexcept nogil
         void (*add_both)(int64_t n, double a, const double *x, const double *d, double *z, double *u) noexcept nogil
         void (*rotate)(int64_t n, double c, double s, double *x, double *y) noexcept nogil
-        void (*cholesky)(int64_t n, double *a, const double *least) noexcept nogil
+        void (*cholesky)(int64_t n, double *a, int64_t stride, const double *least) noexcept nogil
         double (*sparse_dot)(int64_t count, const double *x, const int32_t *index, const double *y) noexcept nogil
         void (*sparse_add)(int64_t count, double a, const double *x, const int32_t *index, double *y) noexcept nogil
         void (*sparse_add_both)(int64_t count, double a, const double *x, const int32_t *index, const double *d,

@@ -48,9 +48,6 @@ using MatrixOperations_f64 = MatrixOperations<double>;
 using Operations_f32 = Operations<float>;
 using Operations_f64 = Operations<double>;
 
-// From one row to the next of a matrix that `cholesky` takes.
-constexpr int64_t cholesky_stride(int64_t n) { return (n + 7) / 8 * 8; }
-
 struct Table {
     int32_t n_losses;
     const LossEntry* losses;
@@ -66,7 +63,7 @@ struct Table {
     void (*add_single)(int64_t n, double a, const float* x, double* y);
     void (*add_both)(int64_t n, double a, const double* x, const double* d, double* z, double* u);
     void (*rotate)(int64_t n, double c, double s, double* x, double* y);
-    void (*cholesky)(int64_t n, double* a, const double* least);
+    void (*cholesky)(int64_t n, double* a, int64_t stride, const double* least);
     double (*sparse_dot)(int64_t count, const double* x, const int32_t* index, const double* y);
     void (*sparse_add)(int64_t count, double a, const double* x, const int32_t* index, double* y);
     void (*sparse_add_both)(int64_t count, double a, const double* x, const int32_t* index, const double* d, double* z,
